@@ -1,0 +1,185 @@
+"""What a robot's state and action vectors mean: names, units, frames, limits, rates, and how to hold still.
+
+An `Embodiment` is data (it travels as `embodiment.json` in a policy directory), so a new robot is a new file, never a
+change to model code. Nothing here has a default where a default would move metal.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from cerebella.types import Action, FloatArray, Observation
+
+Kind = Literal["position", "rotation", "gripper", "joint", "velocity"]
+Hold = Literal["last", "zero"]
+KINDS: tuple[str, ...] = get_args(Kind)
+HOLDS: tuple[str, ...] = get_args(Hold)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One entry of the state vector.
+
+    Args:
+        name: unique within its vector, e.g. `gripper_x`.
+        unit: `m`, `rad`, `m/s`, or `1` for a ratio such as a gripper opening (0 closed .. 1 open).
+        kind: one of `KINDS`.
+        frame: the frame that the number is expressed in, e.g. `world`.
+        slot: index in the model's padded vector (XR-0: 32 wide).
+        low, high: the range that a healthy robot stays in, in `unit`.
+    """
+
+    name: str
+    unit: str
+    kind: Kind
+    frame: str
+    slot: int
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"dimension {self.name!r} has the kind {self.kind!r}; known kinds: {', '.join(KINDS)}")
+        if not self.low < self.high:
+            raise ValueError(f"dimension {self.name!r}: low {self.low} must be below high {self.high} ({self.unit})")
+        if self.slot < 0:
+            raise ValueError(f"dimension {self.name!r}: slot must be 0 or more; got {self.slot}")
+
+
+@dataclass(frozen=True)
+class ActionDimension(Dimension):
+    """One entry of the action vector: a `Dimension` with motion limits and a rule for holding still.
+
+    Args:
+        max_velocity, max_acceleration, max_jerk: limits in unit/s, unit/s^2, unit/s^3.
+        hold: what "hold still" sends: `last` repeats the last command (the measured `reference` before the first one);
+            `zero` sends 0, right for velocities and wrong for every absolute target.
+        reference: the state dimension that measures this one. Needed by `hold="last"`.
+        relative: the model predicts the difference to `reference` at the observation instead of the absolute target.
+    """
+
+    max_velocity: float
+    max_acceleration: float
+    max_jerk: float
+    hold: Hold
+    reference: str | None
+    relative: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hold not in HOLDS:
+            raise ValueError(f"dimension {self.name!r} holds by {self.hold!r}; known rules: {', '.join(HOLDS)}")
+        if self.hold == "zero" and self.kind != "velocity":
+            raise ValueError(
+                f"dimension {self.name!r} is an absolute {self.kind} target: holding by 'zero' would drive it to "
+                f"0 {self.unit}. Use hold='last'"
+            )
+        if self.hold == "last" and self.kind == "velocity":
+            raise ValueError(f"dimension {self.name!r} is a velocity: holding by 'last' would keep it moving. Use 'zero'")
+        if self.reference is None and (self.relative or self.hold == "last"):
+            raise ValueError(f"dimension {self.name!r} needs a reference (the state dimension that measures it)")
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """A robot as its vectors: `state[i]` is described by `states[i]`, `action[j]` by `actions[j]`.
+
+    Args:
+        name: the robot type; statistics and prompts are chosen by it.
+        control_mode: e.g. `end_effector` or `joint`.
+        states, actions: the dimensions, in vector order.
+        views: camera views, in the order in which the prompt shows them.
+        policy_hz: rate of the rows of a chunk. control_hz: rate of the commands to the robot.
+    """
+
+    name: str
+    control_mode: str
+    states: tuple[Dimension, ...]
+    actions: tuple[ActionDimension, ...]
+    views: tuple[str, ...]
+    policy_hz: float
+    control_hz: float
+
+    def __post_init__(self) -> None:
+        for what, dimensions in (("state", self.states), ("action", self.actions)):
+            for key in ("name", "slot"):
+                values = [getattr(dimension, key) for dimension in dimensions]
+                if len(set(values)) != len(values):
+                    raise ValueError(f"embodiment {self.name!r}: two {what} dimensions share a {key}: {values}")
+        names = [dimension.name for dimension in self.states]
+        for action in self.actions:
+            if action.reference is not None and action.reference not in names:
+                raise ValueError(
+                    f"embodiment {self.name!r}: action {action.name!r} refers to the state {action.reference!r}; "
+                    f"known states: {', '.join(names)}"
+                )
+
+    @property
+    def state_dim(self) -> int:
+        return len(self.states)
+
+    @property
+    def action_dim(self) -> int:
+        return len(self.actions)
+
+    def state_index(self, name: str) -> int:
+        """Position of a state dimension in the state vector."""
+        names = [dimension.name for dimension in self.states]
+        if name not in names:
+            raise ValueError(f"embodiment {self.name!r} has no state {name!r}; known states: {', '.join(names)}")
+        return names.index(name)
+
+    def reference_of(self, state: FloatArray) -> FloatArray:
+        """The measured value of every action dimension, float32[action_dim] raw units; 0 where none is declared."""
+        values = [0.0 if a.reference is None else float(state[self.state_index(a.reference)]) for a in self.actions]
+        return np.asarray(values, dtype=np.float32)
+
+    def hold(self, observation: Observation, last_command: Action | None) -> Action:
+        """The command that keeps this robot still now: every executor's answer when it has nothing better to send.
+
+        `last_command` is what was sent last (None before the first command). Repeating it instead of the measured pose
+        avoids a jump backwards by the servo's lag.
+        """
+        self.check_state(observation.state)
+        measured = self.reference_of(observation.state)
+        previous = measured if last_command is None else last_command.values
+        values = [previous[j] if a.hold == "last" else 0.0 for j, a in enumerate(self.actions)]
+        return Action(values=np.asarray(values, dtype=np.float32), tick=observation.tick)
+
+    def check_state(self, state: FloatArray) -> None:
+        """Raise a ValueError unless `state` has this embodiment's length."""
+        if state.shape != (self.state_dim,):
+            names = ", ".join(f"{d.name} [{d.unit}]" for d in self.states)
+            raise ValueError(f"{self.name}: state must be float32[{self.state_dim}] ({names}); got {list(state.shape)}")
+
+    def check_actions(self, actions: FloatArray) -> None:
+        """Raise a ValueError unless the last axis of `actions` has this embodiment's length."""
+        if actions.shape[-1:] != (self.action_dim,):
+            names = ", ".join(f"{d.name} [{d.unit}]" for d in self.actions)
+            raise ValueError(
+                f"{self.name}: actions must be float32[..., {self.action_dim}] ({names}); got {list(actions.shape)}"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write `embodiment.json`."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Embodiment":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file. ValueError: a field is missing, unknown or out of range.
+        """
+        fields = json.loads(path.read_text())
+        try:
+            states = tuple(Dimension(**d) for d in fields.pop("states"))
+            actions = tuple(ActionDimension(**d) for d in fields.pop("actions"))
+            views: Sequence[str] = fields.pop("views")
+            return cls(states=states, actions=actions, views=tuple(views), **fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not an embodiment: {error}") from error

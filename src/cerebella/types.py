@@ -1,0 +1,147 @@
+"""The nouns that learning, acting, serving and touch pass to each other.
+
+All of them are frozen, made of NumPy arrays, and checked when they are made, so that a wrong shape is caught where it
+arises and not three modules later. Nothing here is normalised, padded or tokenised: numbers are in the raw units that
+the `Embodiment` declares. Arrays are not copied; treat them as read-only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+ImageArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
+
+_NO_IMAGES: Mapping[str, ImageArray] = MappingProxyType({})
+_NO_TOUCH: Mapping[str, FloatArray] = MappingProxyType({})
+
+VIEWS = ("base", "ego", "left_wrist", "right_wrist")
+"""Camera views by name, never by position in a list."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What the robot knew at one tick.
+
+    Args:
+        state: proprioception, float32[state_dim], raw units of the embodiment.
+        prompt: the instruction, as a person would say it.
+        tick: integer control step of the exposure.
+        timestamp_s: monotonic seconds at the exposure, not at the arrival.
+        images: uint8[h, w, 3] RGB per view name; empty for a state-only policy.
+        tactile: normal force per taxel, float32[11, 9] newtons per finger name; empty without touch.
+
+    Raises:
+        ValueError: an array has the wrong shape or type, a number is not finite, or a view has no known name.
+    """
+
+    state: FloatArray
+    prompt: str
+    tick: int
+    timestamp_s: float
+    images: Mapping[str, ImageArray] = field(default_factory=lambda: _NO_IMAGES)
+    tactile: Mapping[str, FloatArray] = field(default_factory=lambda: _NO_TOUCH)
+
+    def __post_init__(self) -> None:
+        _check_float_array("Observation.state", self.state, ("state_dim",))
+        for view, image in self.images.items():
+            if view not in VIEWS:
+                raise ValueError(f"Observation.images has the view {view!r}; known views: {', '.join(VIEWS)}")
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(
+                    f"Observation.images[{view!r}] must be uint8[h, w, 3] (RGB, 0..255); "
+                    f"got {image.dtype}{list(image.shape)}"
+                )
+        for finger, taxels in self.tactile.items():
+            _check_float_array(f"Observation.tactile[{finger!r}] (newtons)", taxels, (11, 9))
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
+    """One command: absolute targets for one tick, float32[action_dim], raw units of the embodiment."""
+
+    values: FloatArray
+    tick: int
+
+    def __post_init__(self) -> None:
+        _check_float_array("Action.values", self.values, ("action_dim",))
+
+
+@dataclass(frozen=True, eq=False)
+class ActionChunk:
+    """The seam between thinking and moving: row i is the command for tick `start_tick + i`.
+
+    Args:
+        actions: float32[H, action_dim], absolute targets in raw units. Whatever a network predicts (relative,
+            normalised) has been decoded before it becomes a chunk.
+        start_tick: the tick that row 0 belongs to.
+        observation_tick: the tick of the observation that the chunk was computed from.
+        prefix_length: how many leading rows repeat the action prefix that conditioned the chunk; 0..H-1.
+        policy_id: which policy computed it (name and weights hash).
+        duration_s: how long the inference took, seconds.
+
+    Raises:
+        ValueError: not finite (a chunk with NaN can never reach a robot), wrong shape, or prefix out of range.
+    """
+
+    actions: FloatArray
+    start_tick: int
+    observation_tick: int
+    prefix_length: int
+    policy_id: str
+    duration_s: float
+
+    def __post_init__(self) -> None:
+        _check_float_array("ActionChunk.actions", self.actions, ("H", "action_dim"))
+        if not 0 <= self.prefix_length < len(self.actions):
+            raise ValueError(
+                f"ActionChunk.prefix_length must be in 0..{len(self.actions) - 1} (rows); got {self.prefix_length}"
+            )
+
+    @property
+    def horizon(self) -> int:
+        """Number of rows, H."""
+        return len(self.actions)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One training window: what was seen at one tick, and the H actions that followed, in raw units.
+
+    `is_valid[i, j]` says that row i, dimension j is a real target (false past an episode's end, or for a dimension that
+    this data set does not record). `robot_type` and `control_mode` choose the statistics.
+    """
+
+    images: Mapping[str, ImageArray]
+    state: FloatArray
+    prompt: str
+    actions: FloatArray
+    is_valid: BoolArray
+    robot_type: str
+    control_mode: str
+
+    def __post_init__(self) -> None:
+        _check_float_array("Sample.state", self.state, ("state_dim",))
+        _check_float_array("Sample.actions", self.actions, ("H", "action_dim"))
+        if self.is_valid.dtype != np.bool_ or self.is_valid.shape != self.actions.shape:
+            raise ValueError(
+                f"Sample.is_valid must be bool{list(self.actions.shape)} like actions; "
+                f"got {self.is_valid.dtype}{list(self.is_valid.shape)}"
+            )
+
+
+def _check_float_array(name: str, array: FloatArray, shape: tuple[int | str, ...]) -> None:
+    """Raise a ValueError that names what was expected and what came; a string in `shape` stands for any size."""
+    wanted = f"float32[{', '.join(str(size) for size in shape)}]"
+    fits = array.ndim == len(shape) and all(
+        isinstance(size, str) or size == got for size, got in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != np.float32 or not fits:
+        raise ValueError(f"{name} must be {wanted}; got {array.dtype}{list(array.shape)}")
+    if not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise ValueError(f"{name} must be finite; it holds {array[tuple(where)]} at index {where}")
