@@ -1,0 +1,41 @@
+# Everything a newcomer needs. Each target sets up .venv first if that has not happened yet.
+#
+#   make demo     a trained policy drives a simulated robot in real time; writes outputs/demo/
+#   make test     the fast tests, on a CPU
+#   make check    format, lint, types, layers, house rules
+#   make bench    every measured figure, one JSON line each
+#   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
+
+.PHONY: demo test check bench install clean
+.NOTPARALLEL:
+
+BIN := .venv/bin
+READY := .venv/ready
+
+# One thread per process: the tests run in two processes, and the control loop must not compete with a thread pool.
+export OMP_NUM_THREADS ?= 1
+
+demo: $(READY)
+	$(BIN)/python examples/01_real_time_demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not sim and not interop"
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_house.py tests/test_layers.py
+
+bench: $(READY)
+	@set -e; for script in bench/*.py; do echo "==> $$script"; $(BIN)/python $$script; done
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt tools/setup.sh
+	@bash tools/setup.sh
+	@touch $@
+
+clean:
+	rm -rf .venv outputs build
