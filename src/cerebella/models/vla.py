@@ -1,0 +1,109 @@
+"""`VLA`: brain and cerebellum together, the readable truth that every faster engine is compared with."""
+
+import torch
+from torch import Tensor, nn
+
+from cerebella.batch import Batch
+from cerebella.models import brain as brain_module
+from cerebella.models import flow
+from cerebella.models.cerebellum import Cerebellum
+from cerebella.models.config import ModelConfig
+from cerebella.models.context import Context
+
+
+class VLA(nn.Module):
+    """A vision-language-action model, freshly initialised.
+
+    Attributes:
+        brain: Qwen3VLForConditionalGeneration. cerebellum: `Cerebellum`. config: `ModelConfig`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.brain = brain_module.build_brain(config)
+        self.cerebellum = Cerebellum(config)
+
+    def encode(self, batch: Batch) -> Context:
+        """Views and instruction to K/V, once per observation. Reads neither state nor actions of the batch."""
+        return brain_module.encode(self.brain, batch, self.config.num_layers)
+
+    def velocity(
+        self,
+        context: Context,
+        state: Tensor,
+        noisy_actions: Tensor,
+        flow_time: Tensor,
+        action_mask: Tensor,
+        prefix_length: Tensor | None = None,
+        hidden_columns: Tensor | None = None,
+    ) -> Tensor:
+        """One pass of the cerebellum: float[B, H, A], 0 on prefix rows.
+
+        Args:
+            state: float[B, 1, S]. noisy_actions: float[B, H, A] with clean prefix rows. flow_time: float[B].
+            action_mask: float[B, H, A]. prefix_length: int64[B], None is no prefix anywhere.
+            hidden_columns: bool[H], training only, see `attention_mask.action_mask_between`.
+
+        Raises:
+            ValueError: a shape does not fit the config, or a prefix length is not in 0..H-1.
+        """
+        prefix_length = self._check(context, state, noisy_actions, action_mask, prefix_length)
+        seating = self.cerebellum.seat(context, prefix_length, hidden_columns)
+        return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
+
+    def sample(
+        self,
+        context: Context,
+        state: Tensor,
+        noise: Tensor,
+        action_mask: Tensor,
+        action_prefix: Tensor | None = None,
+        prefix_length: Tensor | None = None,
+        num_flow_steps: int | None = None,
+        hidden_columns: Tensor | None = None,
+    ) -> Tensor:
+        """Noise to actions in Euler steps: float[B, H, A]; the first rows equal the prefix bit for bit.
+
+        Args:
+            noise: float[B, H, A], standard normal, drawn by the caller. action_prefix: float[B, H, A], rows beyond
+                prefix_length are ignored. num_flow_steps: None takes the config's. hidden_columns: as in `velocity`.
+
+        Raises:
+            ValueError: as `velocity`; or a prefix length without a prefix.
+        """
+        prefix_length = self._check(context, state, noise, action_mask, prefix_length)
+        start = noise
+        if action_prefix is not None:
+            if action_prefix.shape != noise.shape:
+                raise ValueError(
+                    f"action_prefix must have the shape of noise {list(noise.shape)}; got {list(action_prefix.shape)}"
+                )
+            start = flow.join_prefix(action_prefix, noise, prefix_length)
+        elif bool(prefix_length.any()):
+            raise ValueError(f"prefix_length is {prefix_length.tolist()} (rows), but there is no action_prefix")
+        seating = self.cerebellum.seat(context, prefix_length, hidden_columns)
+
+        def velocity(noisy_actions: Tensor, flow_time: Tensor) -> Tensor:
+            return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
+
+        return flow.euler(velocity, start, self.config.num_flow_steps if num_flow_steps is None else num_flow_steps)
+
+    def _check(
+        self, context: Context, state: Tensor, actions: Tensor, action_mask: Tensor, prefix_length: Tensor | None
+    ) -> Tensor:
+        """Raise a ValueError on a wrong shape; return the prefix length, zeros for None."""
+        config, batch_size = self.config, len(context)
+        wanted = (batch_size, config.horizon, config.action_dim)
+        for name, tensor, shape in (
+            ("state", state, (batch_size, 1, config.state_dim)),
+            ("actions", actions, wanted),
+            ("action_mask", action_mask, wanted),
+        ):
+            if tensor.shape != shape:
+                raise ValueError(f"{name} must be float{list(shape)}; got {list(tensor.shape)}")
+        if prefix_length is None:
+            return torch.zeros(batch_size, dtype=torch.int64, device=actions.device)
+        if prefix_length.shape != (batch_size,):
+            raise ValueError(f"prefix_length must be int64[{batch_size}] (rows); got {list(prefix_length.shape)}")
+        return prefix_length
