@@ -1,0 +1,125 @@
+"""What an executor did: one record per tick, one per request, and counters that add up."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from cerebella.types import FloatArray
+
+State = Literal["run", "hold"]
+Outcome = Literal["used", "late", "rejected", "superseded", "in flight"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TickRecord:
+    """One command.
+
+    Args:
+        tick: the control step.
+        state: `run` (a row of a chunk) or `hold` (the embodiment's rule for standing still).
+        values: what was sent, float32[action_dim], raw units.
+        raw: the same before it was limited to the embodiment's range.
+        chunk_id: id of the request whose chunk ran; -1 while holding.
+        row: row of that chunk; -1 while holding.
+        observation_tick: tick of the observation that the chunk was computed from; -1 while holding.
+        sent_s: when it was sent, seconds of the clock that drove the loop.
+    """
+
+    tick: int
+    state: State
+    values: FloatArray
+    raw: FloatArray
+    chunk_id: int
+    row: int
+    observation_tick: int
+    sent_s: float
+
+
+@dataclass(slots=True, eq=False)
+class RequestRecord:
+    """One inference, from the request to its end.
+
+    Args:
+        id: counts up from 0 within an executor.
+        observation_tick, submitted_s: when it was asked.
+        action_prefix: what was promised, float32[p, action_dim].
+        promised_delay: d in ticks; 0 where nothing is promised (other modes, no running chunk).
+        arrival_tick: the tick in which the reply was taken; -1 before.
+        num_ticks_waited: commands sent (rows and holds) between the observation and the arrival; -1 before.
+        consumed: r, the rows among these: the row at which the new chunk took over; -1 before and when rejected.
+        outcome: `used`; `late` (mode `prefix`, r beyond the promise); `rejected`; `superseded` (accepted, and replaced
+            before any of its rows ran); or still `in flight`.
+        reason: why it was rejected, else empty.
+        duration_s: the inference's own time as the policy measured it; 0 before and when it failed.
+    """
+
+    id: int
+    observation_tick: int
+    submitted_s: float
+    action_prefix: FloatArray
+    promised_delay: int
+    arrival_tick: int = -1
+    num_ticks_waited: int = -1
+    consumed: int = -1
+    outcome: Outcome = "in flight"
+    reason: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened, in numbers.
+
+    Args:
+        num_ticks: commands sent. num_holds: those that held still.
+        num_requests: inferences asked for.
+        outcomes: how they ended, by outcome; with the one in flight they sum up to `num_requests`.
+        num_underruns: how often an asynchronous mode ran out of rows and began to hold.
+        num_untrained: requests whose promised delay is beyond the policy's largest trained prefix.
+        num_delay_clamped: requests whose estimated delay did not fit `d <= s <= H - d`.
+        num_clipped: commands changed by the embodiment's range.
+        num_skipped_ticks: ticks that were never offered to the executor (a stalled control loop).
+        num_unknown_replies: replies to no open request (duplicates, strays); ignored.
+        rejections: rejected replies per kind of reason.
+    """
+
+    num_ticks: int = 0
+    num_holds: int = 0
+    num_requests: int = 0
+    num_underruns: int = 0
+    num_untrained: int = 0
+    num_delay_clamped: int = 0
+    num_clipped: int = 0
+    num_skipped_ticks: int = 0
+    num_unknown_replies: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    rejections: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def num_late(self) -> int:
+        """Replies in mode `prefix` whose hand-over lay beyond the promised rows."""
+        return self.outcomes["late"]
+
+    @property
+    def num_rejected(self) -> int:
+        """Replies that were not executed; `rejections` says why."""
+        return self.outcomes["rejected"]
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the commands that held still, 0..1; r / (s + r) in mode `sync`. 0 before the first command."""
+        return self.num_holds / self.num_ticks if self.num_ticks else 0.0
+
+
+def commands(trace: Sequence[TickRecord]) -> FloatArray:
+    """All commands of a trace, float32[num_ticks, action_dim], raw units.
+
+    Raises:
+        ValueError: the trace is empty, so the width is unknown.
+    """
+    if not trace:
+        raise ValueError("the trace is empty: no command was sent")
+    return np.stack([record.values for record in trace])
