@@ -1,5 +1,7 @@
 """`VLA`: brain and cerebellum together, the readable truth that every faster engine is compared with."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -107,3 +109,45 @@ class VLA(nn.Module):
         if prefix_length.shape != (batch_size,):
             raise ValueError(f"prefix_length must be int64[{batch_size}] (rows); got {list(prefix_length.shape)}")
         return prefix_length
+
+
+@dataclass(frozen=True)
+class ParameterTable:
+    """Parameters per part, each counted once (the word head shares the token embeddings).
+
+    Args:
+        parts: name -> number of parameters; the names start with `brain.` or `cerebellum.`.
+        num_cerebellum_tensors: tensors on the cerebellum's side.
+    """
+
+    parts: dict[str, int]
+    num_cerebellum_tensors: int
+
+    @property
+    def brain(self) -> int:
+        """Parameters of vision and language together."""
+        return sum(count for part, count in self.parts.items() if part.startswith("brain."))
+
+    @property
+    def cerebellum(self) -> int:
+        """Parameters of everything beside the brain."""
+        return sum(count for part, count in self.parts.items() if part.startswith("cerebellum."))
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return self.brain + self.cerebellum
+
+
+def parameter_table(config: ModelConfig) -> ParameterTable:
+    """Count on the meta device: no memory, whatever the size."""
+    with torch.device("meta"):
+        model = VLA(config)
+    parts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        words = name.removeprefix("brain.model.").split(".")
+        part = f"brain.{words[0]}" if name.startswith("brain.") else ".".join(words[:2])
+        if part == "brain.language_model" and words[1] == "embed_tokens":
+            part = "brain.embed_tokens"
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    return ParameterTable(parts, sum(1 for _ in model.cerebellum.parameters()))

@@ -1,0 +1,154 @@
+"""Golden vectors: does our model compute what the released architecture computes, from pixels to losses?
+
+Files `PREFIX.config.json`, `PREFIX.weights.safetensors`, `PREFIX.data.safetensors` and, optionally,
+`PREFIX.train.safetensors` hold a tiny random model under the released names, its inputs, and what an independent
+implementation computed from them in float32.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cerebella.batch import Batch
+from cerebella.models import brain, checkpoint, flow
+from cerebella.models.config import ModelConfig
+from cerebella.models.vla import VLA
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class GoldenReport:
+    """Largest absolute error per quantity.
+
+    Args:
+        prefix: which vectors. errors: quantity -> error; a trained-prefix quantity is named `pP.<quantity>`.
+        tolerance: the largest error that passes. A number that is not finite never passes.
+    """
+
+    prefix: str
+    errors: dict[str, float]
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Every quantity within tolerance."""
+        return all(error <= self.tolerance for error in self.errors.values())
+
+    def to_json(self) -> str:
+        """One line; an error that is not finite is null."""
+        errors = {name: error if math.isfinite(error) else None for name, error in self.errors.items()}
+        finite = [error for error in errors.values() if error is not None]
+        worst = max(finite) if len(finite) == len(errors) else None
+        fields = {"prefix": self.prefix, "passed": self.passed, "tolerance": self.tolerance, "largest_error": worst}
+        return json.dumps({**fields, "errors": errors})
+
+
+def verify_golden(prefix: Path, tolerance: float = TOLERANCE) -> GoldenReport:
+    """Recompute everything that the files of `prefix` hold, in float32 on the CPU.
+
+    Inference is checked under the attention rule `causal`, offset 0 (released inference code); sampling with a prefix,
+    velocity and losses under `band`, window 4, offset 10 (released post-training code).
+
+    Args:
+        prefix: path without the endings, e.g. `tests/golden/xr0-tiny`.
+
+    Raises:
+        FileNotFoundError: config, weights or data are missing (names the file).
+        ValueError: the weights do not fit the config, or a vector is missing (names it).
+    """
+    config_file, weights_file, data_file = (
+        _existing(prefix, ending) for ending in ("config.json", "weights.safetensors", "data.safetensors")
+    )
+    config = checkpoint.read_released_config(config_file)
+    data = load_file(data_file)
+    batch = _batch(config, data)
+    model = _model(config, weights_file)
+    train_file = _file(prefix, "train.safetensors")
+    try:
+        with torch.no_grad():
+            errors = _inference_errors(model, batch, data)
+            if train_file.is_file():
+                trained = _model(config.with_mask("band"), weights_file)
+                errors |= _training_errors(trained, batch, load_file(train_file))
+    except KeyError as error:
+        raise ValueError(f"golden vectors {prefix} lack {error}") from error
+    return GoldenReport(str(prefix), errors, tolerance)
+
+
+def _file(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(f"{prefix.name}.{ending}")
+
+
+def _existing(prefix: Path, ending: str) -> Path:
+    path = _file(prefix, ending)
+    if not path.is_file():
+        raise FileNotFoundError(f"golden vectors {prefix}: the file {path} is missing")
+    return path
+
+
+def _model(config: ModelConfig, weights_file: Path) -> VLA:
+    model = VLA(config).eval()
+    checkpoint.load_weights(model, weights_file)
+    return model
+
+
+def _batch(config: ModelConfig, data: dict[str, Tensor]) -> Batch:
+    return Batch(
+        input_ids=data["input_ids"],
+        attention_mask=data["attention_mask"],
+        mm_token_type_ids=(data["input_ids"] == config.brain["image_token_id"]).long(),
+        pixel_values=data["pixel_values"],
+        image_grid_thw=data["image_grid_thw"],
+        state=data["state"],
+        action_mask=data["action_mask"],
+    )
+
+
+def _inference_errors(model: VLA, batch: Batch, data: dict[str, Tensor]) -> dict[str, float]:
+    """Positions and K/V of every brain layer (on real tokens: padding is never read), then the sampled actions."""
+    is_valid = batch.attention_mask.bool()
+    num_brain_layers = model.config.brain["text_config"]["num_hidden_layers"]
+    positions = brain.position_ids(model.brain, batch)
+    errors = {"position_ids": _largest_error(positions[:, is_valid], data["position_ids"][:, is_valid])}
+    everything = brain.encode(model.brain, batch, num_brain_layers)
+    for layer in range(num_brain_layers):
+        for name, tensor in (("key", everything.keys[layer]), ("value", everything.values[layer])):
+            expected = data[f"{name}.{layer}"].transpose(1, 2)[is_valid]
+            errors[f"{name}.{layer}"] = _largest_error(tensor.transpose(1, 2)[is_valid], expected)
+    actions = model.sample(model.encode(batch), batch.state, data["noise"], batch.action_mask)
+    return {**errors, "actions": _largest_error(actions, data["actions"])}
+
+
+def _training_errors(model: VLA, batch: Batch, data: dict[str, Tensor]) -> dict[str, float]:
+    """Sampling behind a prefix, velocity and both losses, for every prefix length in the file."""
+    context = model.encode(batch)
+    target_actions, noise, flow_time = data["target_actions"], data["noise"], data["flow_time"]
+    target = flow.target_velocity(noise, target_actions)
+    errors: dict[str, float] = {}
+    for length in sorted(int(name[1:].split(".")[0]) for name in data if name.endswith(".loss")):
+        prefix_length = torch.full((len(batch),), length)
+        sampled = model.sample(context, batch.state, noise, batch.action_mask, target_actions, prefix_length)
+        noisy = flow.join_prefix(target_actions, flow.interpolate(noise, target_actions, flow_time), prefix_length)
+        velocity = model.velocity(context, batch.state, noisy, flow_time, batch.action_mask, prefix_length)
+        weight = flow.error_weight(sampled, target_actions, batch.action_mask, prefix_length)
+        losses = flow.flow_losses(velocity, target, batch.action_mask, weight, prefix_length)
+        computed = {
+            "sampled": sampled,
+            "velocity": velocity,
+            "loss": losses.total,
+            "loss_mse": losses.mse,
+            "loss_freq": losses.frequency,
+        }
+        for name, tensor in computed.items():
+            errors[f"p{length}.{name}"] = _largest_error(tensor, data[f"p{length}.{name}"].view_as(tensor))
+    return errors
+
+
+def _largest_error(computed: Tensor, expected: Tensor) -> float:
+    return float((computed - expected).abs().max())
