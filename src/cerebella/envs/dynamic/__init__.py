@@ -1,0 +1,1 @@
+"""Latency-critical tasks in plain NumPy: small enough for a laptop, hard enough that stale actions fail."""
