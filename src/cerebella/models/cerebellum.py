@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cerebella.models import attention_mask
+from cerebella.models import attention_mask, flow
 from cerebella.models.config import ModelConfig
 from cerebella.models.context import Context
 
@@ -39,7 +39,7 @@ class Seating:
 
 
 class Projector(nn.Module):
-    """Two linear layers without bias and a tanh-GELU between; `hidden` = `out` as in the released checkpoints."""
+    """Two linear layers without bias and a tanh-GELU between, as wide inside as at the end."""
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
@@ -200,8 +200,7 @@ class Cerebellum(nn.Module):
         for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
             x = layer(x, key, value, seating, modulation)
         velocity = self.action_output_layer(x[:, 2:])
-        is_noisy = torch.arange(velocity.shape[1], device=velocity.device)[None] >= seating.prefix_length[:, None]
-        return velocity.masked_fill(~is_noisy[..., None], 0.0)
+        return velocity.masked_fill(~flow.rows_are_noisy(seating.prefix_length, velocity.shape[1]), 0.0)
 
 
 def rotation(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

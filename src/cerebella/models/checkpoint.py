@@ -54,7 +54,7 @@ def load_weights(model: VLA, path: Path) -> None:
 
     Raises:
         FileNotFoundError: no such file (names it).
-        ValueError: tensors missing, unexpected or of another shape (lists them).
+        ValueError: tensors missing, unexpected or of another shape (lists them); the model is then partly filled.
     """
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not _is_tied_head(model, name)}
     problems: list[str] = []
