@@ -124,6 +124,13 @@ class ConveyorState:
         """The scenes at `indices` (integers, a boolean mask, or a slice), copied."""
         return ConveyorState(**{f.name: np.array(getattr(self, f.name)[indices]) for f in fields(self)})
 
+    def with_scenes(self, indices: NDArray[np.integer], scenes: "ConveyorState") -> "ConveyorState":
+        """A copy whose scenes at `indices` are replaced by `scenes`, in order."""
+        changed = self.take(slice(None))
+        for f in fields(self):
+            getattr(changed, f.name)[indices] = getattr(scenes, f.name)
+        return changed
+
     @property
     def is_running(self) -> BoolArray:
         """bool[N], true until an outcome is set."""

@@ -165,13 +165,24 @@ def _draw_gripper(state: ConveyorState, canvas: ImageArray, margin: int, pixel_m
     centre = state.gripper / np.float32(pixel_m)
     flat, dx, dy = _patch(centre, canvas, margin, pixel_m, _GRIPPER_REACH_M)
     gap = (_CLOSED_GAP_M + _GAP_STROKE_M * state.opening + _FINGER_HALF_M[1])[:, None, None]
-    finger = np.maximum(np.abs(dx) - _FINGER_HALF_M[0], np.abs(np.abs(dy) - gap) - _FINGER_HALF_M[1])
+    has_detail = pixel_m < _DETAIL_PIXEL_M
+    finger = _finger_distance(dx, dy, gap)
     cross = np.minimum(
         np.maximum(np.abs(dx) - 0.0045, np.abs(dy) - 0.0006), np.maximum(np.abs(dx) - 0.0006, np.abs(dy) - 0.0045)
     )
-    alpha = np.maximum(np.clip(0.5 - finger / pixel_m, 0.0, 1.0), 0.6 * np.clip(0.5 - cross / pixel_m, 0.0, 1.0))
+    cross_strength = 0.95 if has_detail else 0.6
+    alpha = np.maximum(
+        np.clip(0.5 - finger / pixel_m, 0.0, 1.0), cross_strength * np.clip(0.5 - cross / pixel_m, 0.0, 1.0)
+    )
     colour = np.clip(GRIPPER_RGB * state.light[:, None], 0, 255)[:, None, None, :].astype(np.float32)
-    if pixel_m < _DETAIL_PIXEL_M:
-        shade = 1.0 - 0.35 * np.clip((np.minimum(finger, cross + 1.0) + 0.0016) / 0.0008, 0.0, 1.0)
+    if has_detail:
+        shadow = np.clip(0.5 - _finger_distance(dx - 0.003, dy - 0.004, gap) / 0.005, 0.0, 1.0)
+        _blend(canvas, flat, 0.5 * shadow, np.zeros(3, dtype=np.float32))
+        shade = 1.0 - 0.4 * np.clip((np.minimum(finger, cross + 1.0) + 0.0016) / 0.0008, 0.0, 1.0)
         colour = (colour * shade[..., None]).astype(np.float32)
     _blend(canvas, flat, alpha, colour)
+
+
+def _finger_distance(dx: FloatArray, dy: FloatArray, gap: FloatArray) -> FloatArray:
+    """Signed distance to the nearer finger in metres, float32[N, k, k]."""
+    return np.maximum(np.abs(dx) - _FINGER_HALF_M[0], np.abs(np.abs(dy) - gap) - _FINGER_HALF_M[1])
