@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from cerebella.envs.dynamic.conveyor import COLOURS, step
+from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
+from cerebella.envs.dynamic.conveyor_expert import expert_command, expert_plan
+from cerebella.envs.dynamic.conveyor_render import COLOUR_RGB
+
+
+@pytest.fixture(scope="module")
+def windows() -> Windows:
+    return expert_windows(3000, horizon=12, seed=0)
+
+
+@pytest.fixture(scope="module")
+def committed() -> Windows:
+    return expert_windows(1000, horizon=12, seed=0, committed_share=0.5, max_delay=4)
+
+
+def test_the_seed_decides_the_windows(windows: Windows) -> None:
+    again = expert_windows(3000, horizon=12, seed=0)
+    np.testing.assert_array_equal(windows.actions, again.actions)
+    np.testing.assert_array_equal(windows.images(range(5)), again.images(range(5)))
+    other = expert_windows(3000, horizon=12, seed=1)
+    assert (windows.actions != other.actions).any()
+
+
+def test_labels_are_the_law_rolled_forward(windows: Windows) -> None:
+    state = windows.state
+    for i in range(windows.horizon):
+        np.testing.assert_array_equal(windows.actions[:, i], expert_command(windows.config, state, windows.style))
+        state = step(windows.config, state, windows.actions[:, i], with_events=False)
+
+
+def test_windows_cover_every_phase_and_mistakes(windows: Windows) -> None:
+    state = windows.state
+    distance = np.linalg.norm(state.target_position - state.gripper, axis=1)
+    shares = {
+        "far": (distance > 0.08).mean(),
+        "near": ((distance > 0.02) & (distance < 0.08)).mean(),
+        "over the part": (distance < 0.014).mean(),
+        "held": (state.grasped >= 0).mean(),
+        "closed and empty": ((state.opening < 0.4) & (state.grasped < 0)).mean(),
+        "after a failed grasp": ((state.num_attempts > 0) & (state.grasped < 0)).mean(),
+        "after a perturbation": ((state.perturbation_tick >= 0) & (state.tick >= state.perturbation_tick)).mean(),
+    }
+    assert all(share > 0.03 for share in shares.values()), shares
+    assert state.is_running.all()
+
+
+def test_committed_rows_come_first_and_the_plan_continues_them(committed: Windows) -> None:
+    is_committed = committed.committed_length > 0
+    assert 0.3 < is_committed.mean() < 0.6
+    assert committed.committed_length.max() == 4
+    plan = expert_plan(
+        committed.config, committed.state, committed.style, 12, committed.actions[:, :4], committed.committed_length
+    )
+    np.testing.assert_array_equal(committed.actions, plan)
+    clean = expert_plan(committed.config, committed.state, committed.style, 12)
+    np.testing.assert_array_equal(committed.actions[~is_committed], clean[~is_committed])
+    assert (committed.actions[is_committed] != clean[is_committed]).any(axis=(1, 2)).mean() > 0.9
+    lengths = [sample.num_committed for sample in committed.samples(range(50))]
+    np.testing.assert_array_equal(lengths, committed.committed_length[:50])
+
+
+def test_samples_and_truth_agree_with_the_pictures(windows: Windows) -> None:
+    indices = np.arange(0, 3000, 50)
+    samples = windows.samples(indices)
+    truth = windows.truth(indices)
+    num_checked = 0
+    for i, sample in enumerate(samples):
+        assert sample.images["base"].shape == (truth.height, truth.width, 3)
+        assert COLOURS[truth.colour[i, truth.target[i]]] in sample.prompt.split()
+        assert sample.is_valid.all()
+        for place in np.flatnonzero(truth.is_present[i]):
+            u, v = np.floor(truth.part_uv[i, place]).astype(int)
+            if np.linalg.norm(truth.part_uv[i, place] - truth.gripper_uv[i]) < 12:
+                continue
+            pixel = sample.images["base"][v, u] / windows.state.light[indices[i]]
+            assert np.linalg.norm(pixel - COLOUR_RGB, axis=-1).argmin() == truth.colour[i, place]
+            num_checked += 1
+    assert num_checked > 60
+
+
+def test_states_and_prompts_match_the_samples(windows: Windows) -> None:
+    indices = [7, 3, 11]
+    samples = windows.samples(indices)
+    np.testing.assert_array_equal(windows.proprioception(indices), np.stack([s.state for s in samples]))
+    assert windows.prompts(indices) == [s.prompt for s in samples]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_windows": 0}, "num_windows"),
+        ({"horizon": 0}, "horizon"),
+        ({"committed_share": 1.5}, "committed_share"),
+        ({"max_delay": 12}, r"1\.\.11"),
+    ],
+)
+def test_bad_arguments_are_refused(options: dict[str, float], words: str) -> None:
+    arguments = {"num_windows": 10, "horizon": 12, "seed": 0, "max_delay": 4, **options}
+    with pytest.raises(ValueError, match=words):
+        expert_windows(**arguments)  # pyright: ignore[reportArgumentType]
