@@ -1,0 +1,1 @@
+"""Evaluation: rollouts on either clock, real-time metrics, intervals, results, videos and reports."""

@@ -1,0 +1,222 @@
+"""One evaluation: a policy in a suite, one mode at one delay, on the virtual clock; a result out.
+
+A suite is a name and a way to make its environments. Policies come from a directory, or by name: `expert` (knows the true
+state: what is possible at this delay) and `zero` (holds still: what nothing at all achieves).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cerebella.embodiment import Embodiment
+from cerebella.envs.registry import ENVIRONMENTS, make_environment
+from cerebella.evaluation.fingerprint import run_fingerprint
+from cerebella.evaluation.result import make_result, write_result
+from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual
+from cerebella.evaluation.summary import Cell, episode_rows, summarise
+from cerebella.interfaces import Environment, Policy, PolicyMetadata
+from cerebella.runtime.drive import check_embodiment
+from cerebella.runtime.executor import MODES, ExecutorConfig
+
+NAMED_POLICIES = ("expert", "zero")
+ZERO_HORIZON = 16
+_FIRST_SEED = 1_000_000
+"""Episodes of an evaluation start here, far from the seeds that a recipe would use."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What to evaluate.
+
+    Args:
+        suite: an environment, e.g. `dynamic/conveyor`.
+        policy: a policy directory, or one of `expert`, `zero`.
+        mode: `sync`, `naive` or `prefix`.
+        delay: ticks between every observation and the arrival of its reply.
+        episodes: how many; the same seed gives the same ones for every policy, mode and delay.
+        seed: which set of episodes.
+        execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
+        perturbation: disturb each episode once (a sudden belt speed, or a bump against the part).
+        batch: environments in lock step; only the speed depends on it.
+        json: write the result here.
+    """
+
+    suite: str
+    policy: str
+    mode: str = "prefix"
+    delay: int = 4
+    episodes: int = 100
+    seed: int = 0
+    execute_horizon: int | None = None
+    perturbation: bool = False
+    batch: int = 32
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse names and numbers that cannot be run."""
+        _check_name("suite", self.suite, tuple(ENVIRONMENTS))
+        _check_name("mode", self.mode, MODES)
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be 1 or more; got {self.episodes}")
+        if self.delay < 0:
+            raise ValueError(f"delay must be 0 or more ticks; got {self.delay}")
+
+
+def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
+    """Run an evaluation and return its result (the schema of `result`); also written to `config.json` if that is set.
+
+    Raises:
+        ValueError: an unknown name, or a policy that does not fit the suite or the mode.
+        FileNotFoundError: no such policy directory.
+    """
+    start_s = time.monotonic()
+    run = run_fingerprint(config.seed)
+    with_images = config.policy not in NAMED_POLICIES
+
+    def make() -> Environment:
+        return make_environment(config.suite, with_images=with_images, perturbation=config.perturbation)
+
+    source, metadata = open_policy(config.policy, make())
+    check_policy(metadata, make().embodiment, config.mode)
+    executor = ExecutorConfig(
+        mode=as_mode(config.mode), execute_horizon=config.execute_horizon or metadata.horizon // 2
+    )
+    cell = Cell(config.mode, config.delay, "tick", executor.execute_horizon, metadata)
+    loaded_s = time.monotonic()
+    with tqdm(total=config.episodes, desc=cell.name, unit="episode", disable=not show_progress) as bar:
+        episodes = rollout_virtual(
+            source,
+            make,
+            executor,
+            config.delay,
+            episode_seeds(config.seed, config.episodes),
+            batch=config.batch,
+            on_episode=_progress(bar),
+        )
+    ended_s = time.monotonic()
+    num_ticks = sum(episode.log.num_ticks for episode in episodes)
+    result = make_result(
+        suite=config.suite,
+        policy=policy_block(config.policy, metadata),
+        run=run,
+        conditions={
+            "mode": config.mode,
+            "clock": "virtual",
+            "rates": rates(metadata.embodiment),
+            "delay_trace": [{"cell": cell.name, "kind": "constant", "unit": "tick", "values": [config.delay]}],
+            "cells": [cell.as_dict()],
+            "perturbation": config.perturbation,
+            "batch": config.batch,
+        },
+        episodes=episode_rows(cell, episodes),
+        summary=[summarise(cell, episodes, on_wall_clock=False)],
+        timing={
+            "total_s": ended_s - start_s,
+            "load_s": loaded_s - start_s,
+            "rollout_s": ended_s - loaded_s,
+            "ticks_per_s": num_ticks / max(ended_s - loaded_s, 1e-9),
+        },
+    )
+    if config.json is not None:
+        write_result(config.json, result)
+    return result
+
+
+def open_policy(name: str, environment: Environment) -> tuple[PolicySource, PolicyMetadata]:
+    """A policy by name or directory, and what it says about itself.
+
+    The expert reads the true state, so it is made anew for each environment; every other policy serves all of them.
+    """
+    if name == "expert":
+        make_expert = _expert_factory(environment)
+        return make_expert, make_expert(environment).metadata
+    from cerebella.policies import HoldPolicy, load_policy  # loads torch, which the named policies do not need
+
+    if name == "zero":
+        hold = HoldPolicy(environment.embodiment, ZERO_HORIZON)
+        return hold, hold.metadata
+    if not Path(name).exists():
+        raise FileNotFoundError(
+            f"there is no policy directory {name!r}; give a directory or one of: {', '.join(NAMED_POLICIES)}"
+        )
+    policy = load_policy(name)
+    return policy, policy.metadata
+
+
+def check_policy(metadata: PolicyMetadata, robot: Embodiment, mode: str) -> None:
+    """Refuse a policy that was made for another robot, or that was never trained to continue a prefix in mode `prefix`.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    check_embodiment(metadata.embodiment, robot)
+    if mode == "prefix" and metadata.max_trained_prefix == 0:
+        raise ValueError(
+            f"policy {metadata.policy_id} was trained without action prefixes (max_trained_prefix = 0): mode 'prefix' "
+            "would condition it on something that it has never seen. Use --mode sync or naive, or post-train it for "
+            "asynchronous execution"
+        )
+
+
+def episode_seeds(seed: int, num_episodes: int) -> list[int]:
+    """The seeds of an evaluation's episodes; sets of different `seed` (0 or more) do not overlap.
+
+    Raises:
+        ValueError: a negative seed, or more episodes than a set has.
+    """
+    if seed < 0 or not 0 <= num_episodes <= _FIRST_SEED:
+        raise ValueError(f"need seed >= 0 and 0..{_FIRST_SEED} episodes; got seed {seed} and {num_episodes} episodes")
+    return [_FIRST_SEED * (seed + 1) + i for i in range(num_episodes)]
+
+
+def policy_block(path: str, metadata: PolicyMetadata) -> dict[str, Any]:
+    """The `policy` block of a result."""
+    if path in NAMED_POLICIES:
+        return {"path": path, "weights_hash": None, "policy_id": metadata.policy_id}
+    from cerebella.policies.directory import weights_hash
+
+    return {"path": path, "weights_hash": weights_hash(Path(path)), "policy_id": metadata.policy_id}
+
+
+def rates(embodiment: Embodiment) -> dict[str, float]:
+    """The `conditions.rates` block of a result."""
+    return {"policy_hz": embodiment.policy_hz, "control_hz": embodiment.control_hz}
+
+
+def as_mode(name: str) -> Any:
+    """The mode of that name; a ValueError lists the known ones."""
+    return _check_name("mode", name, MODES)
+
+
+def _check_name(what: str, name: str, known: tuple[str, ...]) -> str:
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return name
+
+
+def _progress(bar: Any) -> Callable[[Episode], None]:
+    num_solved = 0
+
+    def update(episode: Episode) -> None:
+        nonlocal num_solved
+        num_solved += episode.status.is_success
+        bar.update()
+        bar.set_postfix_str(f"{num_solved} solved", refresh=False)
+
+    return update
+
+
+def _expert_factory(environment: Environment) -> Callable[[Environment], Policy]:
+    from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
+
+    def make(target: Environment) -> Policy:
+        if not isinstance(target, Conveyor):
+            raise ValueError(f"there is no expert for {type(target).__name__}")
+        return ConveyorExpert(target)
+
+    make(environment)
+    return make

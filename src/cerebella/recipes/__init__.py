@@ -1,0 +1,1 @@
+"""Complete runs as functions: each takes a frozen dataclass and says where it wrote its results."""
