@@ -120,10 +120,12 @@ class Embodiment:
 
     @property
     def state_dim(self) -> int:
+        """Length of the state vector."""
         return len(self.states)
 
     @property
     def action_dim(self) -> int:
+        """Length of the action vector, unpadded."""
         return len(self.actions)
 
     def state_index(self, name: str) -> int:

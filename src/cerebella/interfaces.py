@@ -36,7 +36,9 @@ class Policy(Protocol):
     """Observation in, chunk of absolute actions out. Called from one worker thread at a time."""
 
     @property
-    def metadata(self) -> PolicyMetadata: ...
+    def metadata(self) -> PolicyMetadata:
+        """What an executor must know; constant."""
+        ...
 
     def infer(self, observation: Observation, action_prefix: FloatArray) -> ActionChunk:
         """Compute the next chunk; row 0 belongs to `observation.tick`.
@@ -66,7 +68,9 @@ class Environment(Protocol):
     """A robot or a simulator at control rate. `apply` is followed by time passing: one tick."""
 
     @property
-    def embodiment(self) -> Embodiment: ...
+    def embodiment(self) -> Embodiment:
+        """What states and actions mean here; constant."""
+        ...
 
     def reset(self, seed: int) -> None:
         """Start a new episode at tick 0; the seed decides everything that happens in it."""
@@ -84,7 +88,9 @@ class Environment(Protocol):
         """
         ...
 
-    def status(self) -> Status: ...
+    def status(self) -> Status:
+        """Where the episode stands at the current tick. No side effect."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -99,4 +105,6 @@ class Takeover:
 class ActionFilter(Protocol):
     """Sits between executor and safety, at control rate; sees each command before it is sent."""
 
-    def filter(self, observation: Observation, action: Action) -> Action | Takeover: ...
+    def filter(self, observation: Observation, action: Action) -> Action | Takeover:
+        """The command to send instead (often `action` itself), or a claim on the next ticks."""
+        ...
