@@ -50,7 +50,9 @@ def make_observation(tick: int, value: float = 0.0) -> Observation:
 
 @dataclass
 class TaggedPolicy:
-    """Row i of call k is (k, i, observation tick + i, observed value); rows inside the prefix repeat the prefix.
+    """Row i of call k is (k, i, observation tick + i, observed value).
+
+    Rows inside the prefix repeat the prefix, up to the rounding of a policy that normalises and decodes it.
 
     Calls whose number is in `failures` raise; those in `nans` return a chunk with a NaN, which the noun refuses; those
     in `forgets` return a prefix that is not the promised one.
@@ -76,6 +78,7 @@ class TaggedPolicy:
         actions[:, 2] = observation.tick + rows
         actions[:, 3] = observation.state[3]
         actions[: len(action_prefix)] = action_prefix
+        actions[: len(action_prefix), 3] += 1e-5
         if call in self.forgets:
             actions[: len(action_prefix)] += 1000.0
         if call in self.nans:
