@@ -22,7 +22,8 @@ class Batch:
         action_mask: float32[B, H, A], 1 where an action slot is in use and its target real.
         actions: float32[B, H, A], the target; None at inference.
         action_prefix: float32[B, H, A], committed rows first, 0 beyond; None without any.
-        prefix_length: int64[B], how many leading rows of `action_prefix` count.
+        prefix_length: int64[B], how many leading rows of `action_prefix` count; with targets, how many leading rows of
+            `actions` were committed already (training may lengthen this prefix, never shorten it).
     """
 
     input_ids: Tensor

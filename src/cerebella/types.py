@@ -113,7 +113,9 @@ class Sample:
     """One training window: what was seen at one tick, and the H actions that followed, in raw units.
 
     `is_valid[i, j]` says that row i, dimension j is a real target (false past an episode's end, or for a dimension that
-    this data set does not record). `robot_type` and `control_mode` choose the statistics.
+    this data set does not record). `robot_type` and `control_mode` choose the statistics. `num_committed` leading rows
+    were promised before this observation was made (recorded under asynchronous execution): they are what was done, not
+    what should be imitated, and training must give at least these rows as the action prefix.
     """
 
     images: Mapping[str, ImageArray]
@@ -123,6 +125,7 @@ class Sample:
     is_valid: BoolArray
     robot_type: str
     control_mode: str
+    num_committed: int = 0
 
     def __post_init__(self) -> None:
         _check_float_array("Sample.state", self.state, ("state_dim",))
@@ -132,6 +135,27 @@ class Sample:
                 f"Sample.is_valid must be bool{list(self.actions.shape)} like actions; "
                 f"got {self.is_valid.dtype}{list(self.is_valid.shape)}"
             )
+        if not 0 <= self.num_committed < len(self.actions):
+            raise ValueError(f"Sample.num_committed must be in 0..{len(self.actions) - 1} rows; got {self.num_committed}")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneTruth:
+    """What a simulator knows about n camera pictures: where each object of interest is. Supervises a vision warm-up.
+
+    Args:
+        is_present: bool[n, num_objects].
+        class_index: int64[n, num_objects], 0..num_classes-1; what kind of object (for example its colour).
+        pixel: float32[n, num_objects, 2], (u to the right, v down) of the centre, pixels, may lie outside.
+        target_index: int64[n], which object the instruction names.
+        num_classes: number of kinds.
+    """
+
+    is_present: BoolArray
+    class_index: NDArray[np.int64]
+    pixel: FloatArray
+    target_index: NDArray[np.int64]
+    num_classes: int
 
 
 def _check_float_array(name: str, array: FloatArray, shape: tuple[int | str, ...]) -> None:

@@ -1,0 +1,1 @@
+"""Encode and decode as one pair: images, prompt, relative actions, normalisation, statistics."""

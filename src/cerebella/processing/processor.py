@@ -1,0 +1,187 @@
+"""`Processor`: raw observations and samples to `Batch`, and the model's numbers back to absolute actions.
+
+Encode and decode are one pair, so that training and running cannot disagree. One processor belongs to one policy and
+travels with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+
+from cerebella.batch import Batch
+from cerebella.embodiment import Embodiment
+from cerebella.processing.actions import action_slots, state_slots, to_absolute, to_relative, to_slots
+from cerebella.processing.images import ImageConfig, patchify
+from cerebella.processing.prompt import IMAGE_TOKEN, robot_prompt
+from cerebella.processing.statistics import Statistics
+from cerebella.types import FloatArray, ImageArray, Observation, Sample
+
+
+class Processor:
+    """See the module.
+
+    Args:
+        embodiment: what the raw numbers mean. statistics: their mean and spread.
+        tokenizer: the brain's. images: the vision tower's geometry.
+        horizon: H. model_state_dim, model_action_dim: padded widths S and A.
+
+    Raises:
+        ValueError: statistics of another shape or robot, or slots beyond the model's width.
+    """
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        statistics: Statistics,
+        tokenizer: Qwen2Tokenizer,
+        images: ImageConfig,
+        horizon: int,
+        model_state_dim: int,
+        model_action_dim: int,
+    ) -> None:
+        wanted = (horizon, embodiment.action_dim)
+        if statistics.action_mean.shape != wanted or statistics.state_mean.shape != (embodiment.state_dim,):
+            raise ValueError(
+                f"statistics do not fit {embodiment.name!r} at horizon {horizon}: action statistics "
+                f"{list(statistics.action_mean.shape)} (expected {list(wanted)}), state statistics "
+                f"{list(statistics.state_mean.shape)} (expected [{embodiment.state_dim}])"
+            )
+        self.embodiment, self.statistics, self.tokenizer, self.images = embodiment, statistics, tokenizer, images
+        self.horizon, self.model_state_dim, self.model_action_dim = horizon, model_state_dim, model_action_dim
+        self.action_slots = action_slots(embodiment, model_action_dim)
+        self.state_slots = state_slots(embodiment, model_state_dim)
+        self.image_token_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))  # pyright: ignore[reportArgumentType]
+        self._token_ids = lru_cache(maxsize=4096)(self._tokenize)
+
+    def encode_samples(self, samples: Sequence[Sample]) -> Batch:
+        """Training windows to a batch with targets. Raises ValueError on another robot's sample or horizon."""
+        for sample in samples:
+            if sample.robot_type != self.embodiment.name or sample.control_mode != self.embodiment.control_mode:
+                raise ValueError(
+                    f"a sample of {sample.robot_type}/{sample.control_mode} came to the processor of "
+                    f"{self.embodiment.name}/{self.embodiment.control_mode}"
+                )
+            if len(sample.actions) != self.horizon:
+                raise ValueError(f"samples must have {self.horizon} action rows; got {len(sample.actions)}")
+        states = np.stack([sample.state for sample in samples])
+        absolute = np.stack([sample.actions for sample in samples])
+        is_valid = np.stack([sample.is_valid for sample in samples])
+        actions = self._encode_actions(absolute, states)
+        action_mask = to_slots(self.embodiment, is_valid.astype(np.float32), self.model_action_dim)
+        return self._batch(
+            images=[sample.images for sample in samples],
+            prompts=[sample.prompt for sample in samples],
+            states=states,
+            action_mask=torch.from_numpy(action_mask),
+            actions=torch.from_numpy(actions * action_mask),
+            prefix_length=torch.tensor([sample.num_committed for sample in samples], dtype=torch.int64),
+        )
+
+    def encode(self, observations: Sequence[Observation], action_prefixes: Sequence[FloatArray]) -> Batch:
+        """Observations with their committed actions to a batch without targets.
+
+        Args:
+            action_prefixes: one float32[p, action_dim] per observation, absolute, raw units; p may differ, 0 <= p < H.
+
+        Raises:
+            ValueError: wrong widths, a missing view, p >= H, or a prefix that is not finite.
+        """
+        states = np.stack([observation.state for observation in observations])
+        shape = (len(observations), self.horizon, self.model_action_dim)
+        prefix = np.zeros(shape, dtype=np.float32)
+        lengths = np.zeros(len(observations), dtype=np.int64)
+        for i, rows in enumerate(action_prefixes):
+            self._check_prefix(rows)
+            lengths[i] = len(rows)
+            if len(rows):
+                prefix[i, : len(rows)] = self._encode_actions(rows[None], states[i : i + 1])[0]
+        mask = np.zeros(shape, dtype=np.float32)
+        mask[..., self.action_slots] = 1.0
+        return self._batch(
+            images=[observation.images for observation in observations],
+            prompts=[observation.prompt for observation in observations],
+            states=states,
+            action_mask=torch.from_numpy(mask),
+            action_prefix=torch.from_numpy(prefix),
+            prefix_length=torch.from_numpy(lengths),
+        )
+
+    def decode(self, actions: Tensor, states: FloatArray) -> FloatArray:
+        """Model actions float32[n, H, A] to absolute raw targets float32[n, H, action_dim].
+
+        `states`: float32[n, state_dim], those of the observations that were encoded.
+        """
+        normalized = actions.detach().float().cpu().numpy()[..., self.action_slots]
+        return to_absolute(self.embodiment, self.statistics.denormalize_actions(normalized), states)
+
+    def _encode_actions(self, absolute: FloatArray, states: FloatArray) -> FloatArray:
+        relative = to_relative(self.embodiment, absolute, states)
+        return to_slots(self.embodiment, self.statistics.normalize_actions(relative), self.model_action_dim)
+
+    def _batch(
+        self,
+        images: Sequence[Mapping[str, ImageArray]],
+        prompts: Sequence[str],
+        states: FloatArray,
+        action_mask: Tensor,
+        **targets: Tensor,
+    ) -> Batch:
+        for state in states:
+            self.embodiment.check_state(state)
+        ordered = [self._ordered(views) for views in images]
+        flat = [image for views in ordered for image in views]
+        pixel_values, grid = patchify(flat, self.images) if flat else (None, None)
+        merge = self.images.factor**2
+        rows = [
+            self._token_ids(prompt, tuple(image.shape[0] * image.shape[1] // merge for image in views))
+            for prompt, views in zip(prompts, ordered, strict=True)
+        ]
+        longest = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), longest), int(self.tokenizer.pad_token_id or 0), dtype=torch.int64)
+        attention_mask = torch.zeros_like(input_ids)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = row
+            attention_mask[i, : len(row)] = 1
+        padded = np.zeros((len(states), 1, self.model_state_dim), dtype=np.float32)
+        padded[:, 0, self.state_slots] = self.statistics.normalize_states(states)
+        return Batch(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            mm_token_type_ids=((input_ids == self.image_token_id) & (attention_mask == 1)).long(),
+            pixel_values=pixel_values,
+            image_grid_thw=grid,
+            state=torch.from_numpy(padded),
+            action_mask=action_mask,
+            **targets,
+        )
+
+    def _ordered(self, images: Mapping[str, ImageArray]) -> list[ImageArray]:
+        missing = [view for view in self.embodiment.views if view not in images]
+        if missing:
+            raise ValueError(
+                f"{self.embodiment.name} needs the views {', '.join(self.embodiment.views)}; missing: {missing[0]!r}"
+            )
+        return [images[view] for view in self.embodiment.views]
+
+    def _tokenize(self, prompt: str, tokens_per_image: tuple[int, ...]) -> Tensor:
+        pieces = robot_prompt(self.embodiment.views, prompt).split(IMAGE_TOKEN)
+        counts = (*tokens_per_image, 0)
+        if len(pieces) != len(counts):
+            raise ValueError(f"the instruction must not contain {IMAGE_TOKEN!r}; got {prompt!r}")
+        text = "".join(piece + IMAGE_TOKEN * count for piece, count in zip(pieces, counts, strict=True))
+        return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.int64)
+
+    def _check_prefix(self, rows: FloatArray) -> None:
+        if rows.ndim != 2 or rows.shape[1] != self.embodiment.action_dim:
+            raise ValueError(
+                f"action_prefix must be float32[p, {self.embodiment.action_dim}] (absolute, raw units; p = 0 is "
+                f"an empty array); got {list(rows.shape)}"
+            )
+        if len(rows) >= self.horizon:
+            raise ValueError(f"action_prefix must be shorter than the horizon {self.horizon}; got {len(rows)} rows")
+        if not np.isfinite(rows).all():
+            raise ValueError("action_prefix must be finite; it holds NaN or infinity")

@@ -1,0 +1,199 @@
+"""From nothing to the shipped `conveyor` policy: expert windows, three stages, a policy directory.
+
+Nothing is downloaded: tokenizer, statistics and weights are all made here, and the seed decides them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cerebella.embodiment import Embodiment
+from cerebella.envs.dynamic.conveyor import COLOURS, CONVEYOR
+from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
+from cerebella.envs.dynamic.conveyor_prompts import all_prompts
+from cerebella.models.config import ModelConfig, preset
+from cerebella.models.vla import VLA
+from cerebella.policies.directory import StageRecord, save_policy
+from cerebella.processing.actions import to_relative
+from cerebella.processing.images import ImageConfig
+from cerebella.processing.processor import Processor
+from cerebella.processing.prompt import robot_prompt
+from cerebella.processing.statistics import measure_statistics
+from cerebella.processing.tokenizer import train_tokenizer
+from cerebella.training.curves import plot_curves
+from cerebella.training.loop import LoopConfig, Precision, run_stages
+from cerebella.training.stages import Stage
+from cerebella.training.vision_objective import VisionHeads
+from cerebella.types import Sample, SceneTruth
+
+STAGES = (
+    Stage(
+        name="warmup_vision",
+        objective="vision",
+        trains=("vision", "language", "embeddings"),
+        num_steps=1500,
+        batch_size=64,
+        learning_rate=2e-3,
+        weight_decay=0.02,
+    ),
+    Stage(
+        name="pretrain_cerebellum",
+        objective="flow",
+        trains=("cerebellum",),
+        num_steps=1500,
+        batch_size=64,
+        learning_rate=2e-3,
+        weight_decay=0.02,
+    ),
+    Stage(
+        name="posttrain_async",
+        objective="flow",
+        trains=("vision", "language", "cerebellum"),
+        num_steps=2500,
+        batch_size=64,
+        learning_rate=1e-3,
+        weight_decay=0.02,
+        async_probability=0.5,
+        max_prefix=6,
+        hide_probability=0.5,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ConveyorRecipe:
+    """A complete run.
+
+    Args:
+        preset: model size. horizon: rows of a chunk. out: the policy directory to write.
+        seed: decides windows, initial weights and every draw. num_windows: expert windows, 30 Hz.
+        committed_share: share of the windows of prefix-conditioned stages whose first rows an older plan promised.
+        num_threads: of the CPU. stop_after: end after so many optimiser steps; the next call continues.
+    """
+
+    preset: str = "micro"
+    horizon: int = 16
+    out: Path = Path("outputs/policies/conveyor-micro")
+    seed: int = 0
+    num_windows: int = 200_000
+    committed_share: float = 0.4
+    precision: Precision = "bfloat16"
+    num_threads: int = 2
+    save_every: int = 250
+    stop_after: int | None = None
+    show_progress: bool = True
+    stages: tuple[Stage, ...] = STAGES
+
+
+def train(recipe: ConveyorRecipe) -> list[Path]:
+    """Run (or continue) the recipe; returns the paths written.
+
+    The run's checkpoint lies in `<out>/run/` until the policy is finished, so a killed run loses at most `save_every`
+    steps.
+    """
+    torch.set_num_threads(recipe.num_threads)
+    config = preset(recipe.preset, horizon=recipe.horizon)
+    windows = expert_windows(recipe.num_windows, recipe.horizon, seed=recipe.seed)
+    max_prefix = max(stage.max_prefix for stage in recipe.stages)
+    committed = windows
+    if max_prefix:
+        committed = expert_windows(
+            recipe.num_windows,
+            recipe.horizon,
+            seed=recipe.seed + 1,
+            committed_share=recipe.committed_share,
+            max_delay=max_prefix,
+        )
+    processor = make_processor(config, CONVEYOR, windows)
+    sources = [ConveyorSource(committed if stage.max_prefix else windows) for stage in recipe.stages]
+    torch.manual_seed(recipe.seed)
+    model = VLA(config)
+    # The same attention written out: its backward pass is much cheaper on a CPU at these lengths than the fused one.
+    model.brain.set_attn_implementation("eager")
+    heads = VisionHeads(config.brain["text_config"]["hidden_size"], len(COLOURS) + 1)
+    run = recipe.out / "run"
+    loop = LoopConfig(
+        directory=run,
+        seed=recipe.seed,
+        precision=recipe.precision,
+        save_every=recipe.save_every,
+        stop_after=recipe.stop_after,
+        show_progress=recipe.show_progress,
+    )
+    if not run_stages(model, heads, processor, sources, recipe.stages, loop):
+        return [run / "checkpoint.pt", run / "curves.jsonl"]
+    save_policy(recipe.out, model, processor, stage_records(config, recipe.stages), describe(recipe))
+    (recipe.out / "curves.jsonl").write_text((run / "curves.jsonl").read_text())
+    plot_curves(recipe.out / "curves.jsonl", recipe.out / "curves.png")
+    (run / "checkpoint.pt").unlink()
+    (run / "curves.jsonl").unlink()
+    run.rmdir()
+    return [recipe.out, recipe.out / "curves.png"]
+
+
+@dataclass(frozen=True)
+class ConveyorSource:
+    """Expert windows as the training loop wants them; kinds of objects are the part colours and the gripper."""
+
+    windows: Windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def samples(self, indices: np.ndarray) -> list[Sample]:
+        """Windows by index, pictures rendered now."""
+        return self.windows.samples(indices)
+
+    def truth(self, indices: np.ndarray) -> SceneTruth:
+        """Where the parts and the gripper are in the pictures of `samples`."""
+        seen = self.windows.truth(indices)
+        gripper = np.full((len(indices), 1), len(COLOURS))
+        return SceneTruth(
+            is_present=np.concatenate([seen.is_present, np.ones((len(indices), 1), dtype=np.bool_)], axis=1),
+            class_index=np.concatenate([seen.colour, gripper], axis=1).astype(np.int64),
+            pixel=np.concatenate([seen.part_uv, seen.gripper_uv[:, None]], axis=1),
+            target_index=seen.target,
+            num_classes=len(COLOURS) + 1,
+        )
+
+
+def make_processor(config: ModelConfig, embodiment: Embodiment, windows: Windows) -> Processor:
+    """Tokenizer from the task's own sentences, statistics from the windows."""
+    texts = [robot_prompt(embodiment.views, prompt) for prompt in all_prompts()]
+    states = windows.state.proprioception
+    relative = to_relative(embodiment, windows.actions, states)
+    statistics = measure_statistics(
+        relative,
+        states,
+        embodiment.name,
+        embodiment.control_mode,
+        fixed_dimensions=[not dimension.relative for dimension in embodiment.actions],
+    )
+    return Processor(
+        embodiment=embodiment,
+        statistics=statistics,
+        tokenizer=train_tokenizer(texts, vocab_size=config.brain["text_config"]["vocab_size"]),
+        images=ImageConfig(patch_size=config.brain["vision_config"]["patch_size"]),
+        horizon=config.horizon,
+        model_state_dim=config.state_dim,
+        model_action_dim=config.action_dim,
+    )
+
+
+def stage_records(config: ModelConfig, stages: Sequence[Stage]) -> list[StageRecord]:
+    """The history that the policy directory remembers."""
+    return [
+        StageRecord(stage.name, stage.num_steps, config.mask_variant, stage.max_prefix, stage.fingerprint)
+        for stage in stages
+    ]
+
+
+def describe(recipe: ConveyorRecipe) -> dict[str, object]:
+    """The recipe as JSON, without where it was run."""
+    fields = asdict(replace(recipe, stop_after=None))
+    del fields["out"], fields["show_progress"], fields["stop_after"]
+    return {"recipe": "conveyor", **json.loads(json.dumps(fields))}

@@ -1,0 +1,1 @@
+"""One loop, stages as data."""

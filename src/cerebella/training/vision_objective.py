@@ -1,0 +1,115 @@
+"""Vision warm-up: every vision token learns from simulator truth what lies in it and where.
+
+A brain that starts from nothing hardly learns to see from text alone. Here each vision token says, per kind of object,
+whether its centre lies inside the token and at which offset, and the last text token says where the named one is. The
+heads read the stream that enters the brain's last layer, so that what they ask for is in the keys and values that the
+cerebellum reads. They are thrown away after the stage.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cerebella.batch import Batch
+from cerebella.models.brain import position_ids
+from cerebella.models.vla import VLA
+from cerebella.processing.images import ImageConfig
+from cerebella.types import SceneTruth
+
+POSITIVE_WEIGHT = 8.0
+"""Most tokens hold no object; weighs the rare positives up in the presence loss."""
+
+
+class VisionHeads(nn.Module):
+    """Linear read-outs of width `hidden_size`: presence and offset per kind and token, position of the named object."""
+
+    def __init__(self, hidden_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.presence = nn.Linear(hidden_size, num_classes)
+        self.offset = nn.Linear(hidden_size, 2 * num_classes)
+        self.target = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 2))
+
+
+def vision_objective(
+    model: VLA, heads: VisionHeads, batch: Batch, truth: SceneTruth, images: ImageConfig
+) -> Mapping[str, Tensor]:
+    """`loss` and its parts, and `target_error_px`: mean distance of the named object's estimate, pixels.
+
+    Args:
+        batch: one image per sample, all of one size.
+
+    Raises:
+        ValueError: several images per sample, or kinds that the heads do not know.
+    """
+    assert batch.image_grid_thw is not None, "the vision warm-up needs images"
+    if len(batch.image_grid_thw) != len(batch) or truth.num_classes != heads.num_classes:
+        raise ValueError(
+            f"the vision warm-up needs one image per sample and {heads.num_classes} kinds of objects; got "
+            f"{len(batch.image_grid_thw)} images for {len(batch)} samples and {truth.num_classes} kinds"
+        )
+    stream = stream_before_last_layer(model, batch).float()
+    rows, columns = (int(n) // images.merge_size for n in batch.image_grid_thw[0, 1:])
+    tokens = stream[batch.mm_token_type_ids == 1].view(len(batch), rows * columns, -1)
+    presence, offset = dense_targets(truth, rows, columns, images.factor)
+    logits = heads.presence(tokens)
+    presence_loss = F.binary_cross_entropy_with_logits(
+        logits, presence, pos_weight=torch.full((heads.num_classes,), POSITIVE_WEIGHT)
+    )
+    predicted = heads.offset(tokens).unflatten(-1, (heads.num_classes, 2))
+    is_present = presence.bool()
+    offset_loss = (predicted - offset).abs()[is_present].mean() if bool(is_present.any()) else predicted.sum() * 0
+    last = batch.attention_mask.sum(dim=1) - 1
+    size = torch.tensor([columns, rows], dtype=torch.float32) * images.factor
+    estimate = torch.sigmoid(heads.target(stream[torch.arange(len(batch)), last])) * size
+    pixel = torch.from_numpy(truth.pixel)
+    target = pixel[torch.arange(len(batch)), torch.from_numpy(truth.target_index)]
+    distance = (estimate - target).norm(dim=-1)
+    target_loss = F.smooth_l1_loss(estimate / images.factor, target / images.factor, beta=0.25)
+    loss = presence_loss + offset_loss + 2.0 * target_loss
+    return {
+        "loss": loss,
+        "presence": presence_loss.detach(),
+        "offset": offset_loss.detach(),
+        "target": target_loss.detach(),
+        "target_error_px": distance.mean().detach(),
+    }
+
+
+def stream_before_last_layer(model: VLA, batch: Batch) -> Tensor:
+    """float[B, L, hidden_size]: what enters the brain's last layer."""
+    output = model.brain.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=position_ids(model.brain, batch),
+        pixel_values=batch.pixel_values,
+        image_grid_thw=batch.image_grid_thw,
+        mm_token_type_ids=batch.mm_token_type_ids,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    assert output.hidden_states is not None
+    return output.hidden_states[-2]
+
+
+def dense_targets(truth: SceneTruth, rows: int, columns: int, factor: int) -> tuple[Tensor, Tensor]:
+    """Per token and kind: presence float32[n, rows * columns, kinds] and offset float32[..., 2].
+
+    The offset is the centre's place inside its token, (u, v) from 0 (left, top) to 1. Objects outside the picture, or
+    absent, leave no trace; of two of one kind in one token the later one counts.
+    """
+    num, num_objects = truth.is_present.shape
+    pixel = torch.from_numpy(truth.pixel) / factor
+    cell = pixel.floor().long()
+    inside = torch.from_numpy(truth.is_present) & (cell[..., 0] >= 0) & (cell[..., 0] < columns)
+    inside &= (cell[..., 1] >= 0) & (cell[..., 1] < rows)
+    presence = torch.zeros(num, rows * columns, truth.num_classes)
+    offset = torch.zeros(num, rows * columns, truth.num_classes, 2)
+    sample = torch.arange(num)[:, None].expand(num, num_objects)[inside]
+    token = (cell[..., 1] * columns + cell[..., 0])[inside]
+    kind = torch.from_numpy(truth.class_index)[inside]
+    presence[sample, token, kind] = 1.0
+    offset[sample, token, kind] = (pixel - cell)[inside]
+    return presence, offset
