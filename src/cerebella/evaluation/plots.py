@@ -62,7 +62,7 @@ def plot_delay_curves(summary: Sequence[Mapping[str, Any]], delay_label: str) ->
         for axes in (left, right):
             axes.set_xlabel(delay_label)
             axes.set_xticks(sorted({row["delay"] for row in summary}))
-        left.legend(loc="lower left")
+        _draw_legend(left, "lower left")
         return figure
 
 
@@ -75,33 +75,31 @@ def plot_periods(errors_ms: Mapping[str, ArrayLike], period_ms: float) -> Figure
         top = max([1.0, *(float(values.max()) for values in arrays.values() if values.size)])
         bins = np.linspace(0.0, top, 41)
         for mode, values in arrays.items():
-            axes.hist(values, bins=bins.tolist(), histtype="step", linewidth=1.6, color=_colour(mode), label=mode)
+            if values.size:
+                axes.hist(values, bins=bins.tolist(), histtype="step", linewidth=1.6, color=_colour(mode), label=mode)
         axes.set(
             title=f"Control-period jitter (period {period_ms:.1f} ms)", xlabel="|period error|, ms", ylabel="ticks"
         )
-        axes.set_yscale("log")
-        axes.legend(loc="upper right")
+        if any(values.size for values in arrays.values()):
+            axes.set_yscale("log")
+        _draw_legend(axes, "upper right")
         return figure
 
 
 def plot_seams(ratios: Mapping[str, ArrayLike]) -> Figure:
-    """Histogram of how much larger than usual the step at a hand-over is; right of the dashed line is a visible jump."""
+    """Share of hand-overs whose step is at most x times the usual one; right of the dashed line is a visible jump."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.5, 2.9), layout="constrained")
         axes = figure.subplots()
-        bins = np.geomspace(0.1, 100.0, 46)
         for mode, values in ratios.items():
-            data = np.clip(np.asarray(values, dtype=np.float64), bins[0], bins[-1])
-            if data.size:
-                weights = np.full(data.size, 100.0 / data.size)
-                axes.hist(
-                    data, bins=bins.tolist(), weights=weights, histtype="step", lw=1.6, color=_colour(mode), label=mode
-                )
+            _draw_distribution(axes, np.clip(np.asarray(values, dtype=np.float64), 0.1, 100.0), 0.1, mode)
         axes.axvline(SEAM_LIMIT, color=_INK, linestyle=(0, (4, 3)), linewidth=1)
         axes.set_xscale("log")
-        axes.set_xticks([0.1, 1, 3, 10, 100], labels=["0.1", "1", "3", "10", "100"])
-        axes.set(title="Step at a hand-over / usual step", xlabel="ratio", ylabel="% of hand-overs")
-        axes.legend(loc="upper right")
+        axes.set_xlim(0.1, 30)
+        axes.set_xticks([0.1, 1, 3, 10, 30], labels=["0.1", "1", "3", "10", "30"])
+        axes.set(title="Jumps at hand-overs", xlabel="step / usual step", ylabel="% of hand-overs up to x")
+        axes.set_ylim(0, 103)
+        _draw_legend(axes, "upper left")
         return figure
 
 
@@ -111,14 +109,11 @@ def plot_reactions(reactions_ms: Mapping[str, ArrayLike]) -> Figure:
         figure = Figure(figsize=(4.5, 2.9), layout="constrained")
         axes = figure.subplots()
         for mode, values in reactions_ms.items():
-            data = np.sort(np.asarray(values, dtype=np.float64))
-            if data.size:
-                share = np.arange(1, data.size + 1) / data.size * 100
-                axes.step(np.r_[0, data], np.r_[0, share], where="post", color=_colour(mode), linewidth=1.8, label=mode)
+            _draw_distribution(axes, np.asarray(values, dtype=np.float64), 0.0, mode)
         axes.set(title="Reaction to a disturbance", xlabel="ms after the event", ylabel="% of runs that reacted")
         axes.set_xlim(left=0)
         axes.set_ylim(0, 103)
-        axes.legend(loc="lower right")
+        _draw_legend(axes, "lower right")
         return figure
 
 
@@ -169,6 +164,19 @@ def _draw_interval(axes: Axes, x: ArrayLike, y: ArrayLike, low: ArrayLike, high:
         capsize=3,
         label=mode,
     )
+
+
+def _draw_legend(axes: Axes, where: str) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=where)
+
+
+def _draw_distribution(axes: Axes, values: np.ndarray, start: float, mode: str) -> None:
+    """Cumulative share in percent, as steps from `start`; nothing without values."""
+    if values.size:
+        data = np.sort(values)
+        share = np.arange(1, data.size + 1) / data.size * 100
+        axes.step(np.r_[start, data], np.r_[0, share], where="post", color=_colour(mode), linewidth=1.8, label=mode)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:

@@ -97,7 +97,7 @@ def _facts(result: Mapping[str, Any]) -> str:
         "Episodes": f"{len(result['episodes'])}, seed {run['seed']}",
         "Machine": f"{hardware['num_cores']} cores, {hardware['processor'] or hardware['machine']}",
         "Commit": commit,
-        "Started": run["started_utc"].replace("T", " ").replace("+00:00", " UTC"),
+        "Started": run["started_utc"][:16].replace("T", " ") + " UTC",
     }
     cells = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd></div>" for k, v in facts.items())
     return f"<dl class=facts>{cells}</dl>"
@@ -223,17 +223,17 @@ _CSS = """
 :root{--ink:#1c2026;--muted:#68707a;--line:#e3e5e8;--paper:#fbfbf9;--panel:#ffffff}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif}
-main{max-width:1120px;margin:0 auto;padding:44px 28px 80px}
+main{max-width:1180px;margin:0 auto;padding:44px 28px 80px}
 h1{font-size:34px;line-height:1.15;letter-spacing:-.02em;margin:0 0 10px}
 h2{font-size:20px;margin:44px 0 12px;letter-spacing:-.01em}
 .lead{font-size:18px;color:var(--muted);max-width:780px;margin:0 0 22px}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px 24px;margin:0 0 26px;padding:14px 0;
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(128px,1fr));gap:10px 20px;margin:0 0 26px;padding:14px 0;
 border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
 dt{color:var(--muted);font-size:13px}
 .facts dd{margin:0;font-size:14px;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:6px 10px;white-space:nowrap}
+th,td{text-align:right;padding:6px 8px;white-space:nowrap}
 thead th{font-weight:600;color:var(--muted);font-size:12.5px;vertical-align:bottom;border-bottom:1px solid var(--ink)}
 thead th span{display:block;font-weight:400}
 tbody tr{border-bottom:1px solid var(--line)}
@@ -248,7 +248,7 @@ code{font:13px ui-monospace,"DejaVu Sans Mono",monospace;background:#f0f1ef;padd
 details{margin:14px 0}summary{cursor:pointer;color:var(--muted);font-size:14px}
 figure{margin:0}img,video{width:100%;display:block;border-radius:8px;border:1px solid var(--line);background:var(--panel)}
 figcaption{color:var(--muted);font-size:13.5px;margin-top:7px}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:28px 24px}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:28px 24px}
 .wide{grid-column:1/-1}
 @media (max-width:640px){.figures{grid-template-columns:1fr}.terms{grid-template-columns:1fr}}
 """

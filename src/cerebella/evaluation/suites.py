@@ -134,16 +134,13 @@ def open_policy(name: str, environment: Environment) -> tuple[PolicySource, Poli
     if name == "expert":
         make_expert = _expert_factory(environment)
         return make_expert, make_expert(environment).metadata
-    from cerebella.policies import HoldPolicy, load_policy  # loads torch, which the named policies do not need
-
-    if name == "zero":
-        hold = HoldPolicy(environment.embodiment, ZERO_HORIZON)
-        return hold, hold.metadata
-    if not Path(name).exists():
+    if name != "zero" and not Path(name).exists():
         raise FileNotFoundError(
             f"there is no policy directory {name!r}; give a directory or one of: {', '.join(NAMED_POLICIES)}"
         )
-    policy = load_policy(name)
+    from cerebella.policies import HoldPolicy, load_policy  # loads torch, which the expert does not need
+
+    policy = HoldPolicy(environment.embodiment, ZERO_HORIZON) if name == "zero" else load_policy(name)
     return policy, policy.metadata
 
 

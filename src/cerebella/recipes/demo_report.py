@@ -104,7 +104,7 @@ def _figures(
 ) -> list[FigureBlock]:
     shown = [row for row in summary if row["delay"] == shown_latency_ms]
     modes = list(dict.fromkeys(row["mode"] for row in summary))
-    example = {row["mode"]: episodes[row["cell"]][0].log for row in shown}
+    example = _example({row["mode"]: episodes[row["cell"]] for row in shown})
     seam = {mode: _pool(metrics.seam_ratios, summary, episodes, mode) for mode in modes}
     period = {mode: _pool(metrics.period_errors_ms, summary, episodes, mode) for mode in modes}
     reaction = {row["mode"]: np.array(reactions[row["cell"]]["ticks"]) * 1e3 / hz for row in shown}
@@ -115,7 +115,7 @@ def _figures(
             is_wide=True,
         ),
         FigureBlock(
-            "Commands of the first scene. Dots: a new plan takes over. Shaded: the robot waits for one.",
+            "Commands of one scene. Dots: a new plan takes over. Shaded: the robot waits for one.",
             figure_to_png(plots.plot_traces(example, ("along the belt", "across"))),
             is_wide=True,
         ),
@@ -129,6 +129,14 @@ def _figures(
             figure_to_png(plots.plot_periods(period, 1e3 / hz)),
         ),
     ]
+
+
+def _example(episodes: Mapping[str, Sequence[Episode]]) -> dict[str, metrics.CommandLog]:
+    """The scene that all modes met and that took longest: it has the most hand-overs to look at."""
+    by_seed = [{episode.seed: episode.log for episode in rows} for rows in episodes.values()]
+    common = set.intersection(*(set(logs) for logs in by_seed))
+    longest = max(sorted(common), key=lambda seed: min(logs[seed].num_ticks for logs in by_seed))
+    return {mode: logs[longest] for mode, logs in zip(episodes, by_seed, strict=True)}
 
 
 def _pool(
