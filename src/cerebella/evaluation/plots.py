@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from cerebella.evaluation.metrics import SEAM_LIMIT, CommandLog, seams
 
+LegendLocation = Literal["upper left", "upper right", "lower left", "lower right"]
 COLOURS = {"sync": "#7b8794", "naive": "#d9822b", "prefix": "#0f766e"}
 _INK = "#1c2026"
 _STYLE: Any = {
@@ -166,7 +167,7 @@ def _draw_interval(axes: Axes, x: ArrayLike, y: ArrayLike, low: ArrayLike, high:
     )
 
 
-def _draw_legend(axes: Axes, where: str) -> None:
+def _draw_legend(axes: Axes, where: LegendLocation) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=where)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tqdm import tqdm
 
@@ -20,7 +20,7 @@ from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual
 from cerebella.evaluation.summary import Cell, episode_rows, summarise
 from cerebella.interfaces import Environment, Policy, PolicyMetadata
 from cerebella.runtime.drive import check_embodiment
-from cerebella.runtime.executor import MODES, ExecutorConfig
+from cerebella.runtime.executor import MODES, ExecutorConfig, Mode
 
 NAMED_POLICIES = ("expert", "zero")
 ZERO_HORIZON = 16
@@ -184,15 +184,15 @@ def rates(embodiment: Embodiment) -> dict[str, float]:
     return {"policy_hz": embodiment.policy_hz, "control_hz": embodiment.control_hz}
 
 
-def as_mode(name: str) -> Any:
+def as_mode(name: str) -> Mode:
     """The mode of that name; a ValueError lists the known ones."""
-    return _check_name("mode", name, MODES)
+    _check_name("mode", name, MODES)
+    return cast(Mode, name)
 
 
-def _check_name(what: str, name: str, known: tuple[str, ...]) -> str:
+def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
-    return name
 
 
 def _progress(bar: Any) -> Callable[[Episode], None]:

@@ -62,7 +62,7 @@ class DemoConfig:
     modes: tuple[str, ...] = ("sync", "naive", "prefix")
     latencies_ms: tuple[float, ...] = (85.0, 105.0, 125.0)
     latency_jitter_ms: float = 5.0
-    seconds_per_cell: float = 10.0
+    seconds_per_cell: float = 9.0
     num_twins: int = 16
     execute_horizon: int | None = None
     seed: int = 0
@@ -79,7 +79,7 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """Where the demo wrote, its result, and how long its parts took."""
+    """What the demo measured (see `evaluation.result`), and the files that it wrote."""
 
     result: dict[str, Any]
     paths: tuple[Path, ...]
@@ -122,14 +122,16 @@ def run_demo(config: DemoConfig) -> DemoOutcome:
 
     result = _assemble(config, run, metadata, lives, reactions, timing, time.monotonic() - start_s)
     with _timed(timing, "report_s"):
-        report = write_demo_report(config.out / "report.html", result, lives_by_cell(lives), reactions, video, middle)
+        report = write_demo_report(
+            config.out / "report.html", result, _episodes_by_cell(lives), reactions, video, middle
+        )
     result["timing"] |= {**timing, "total_s": time.monotonic() - start_s}
     result_path = write_result(config.out / "result.json", result)
     _print_end(result, (report, video, poster, result_path))
     return DemoOutcome(result=result, paths=(report, video, poster, result_path))
 
 
-def lives_by_cell(lives: list[_Live]) -> dict[str, list[Episode]]:
+def _episodes_by_cell(lives: list[_Live]) -> dict[str, list[Episode]]:
     """Episodes by the cell's name."""
     return {live.cell.name: live.episodes for live in lives}
 

@@ -35,7 +35,7 @@ def write_demo_video(
     ]
     num_frames = max(len(panel.frames) for panel in panels)
     video, poster = folder / "demo.mp4", folder / "demo.png"
-    frames = tqdm(draw_panels(panels, _render), total=num_frames, desc="video", unit="frame")
+    frames = tqdm(draw_panels(panels, _render), total=num_frames, desc="video", unit="frame", mininterval=0.5)
     write_video(video, frames, fps)
     _write_poster(poster, panels)
     return video, poster
