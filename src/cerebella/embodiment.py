@@ -79,7 +79,9 @@ class ActionDimension(Dimension):
                 f"0 {self.unit}. Use hold='last'"
             )
         if self.hold == "last" and self.kind == "velocity":
-            raise ValueError(f"dimension {self.name!r} is a velocity: holding by 'last' would keep it moving. Use 'zero'")
+            raise ValueError(
+                f"dimension {self.name!r} is a velocity: holding by 'last' would keep it moving. Use 'zero'"
+            )
         if self.reference is None and (self.relative or self.hold == "last"):
             raise ValueError(f"dimension {self.name!r} needs a reference (the state dimension that measures it)")
 

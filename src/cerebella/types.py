@@ -136,7 +136,9 @@ class Sample:
                 f"got {self.is_valid.dtype}{list(self.is_valid.shape)}"
             )
         if not 0 <= self.num_committed < len(self.actions):
-            raise ValueError(f"Sample.num_committed must be in 0..{len(self.actions) - 1} rows; got {self.num_committed}")
+            raise ValueError(
+                f"Sample.num_committed must be in 0..{len(self.actions) - 1} rows; got {self.num_committed}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,8 @@ class Processor:
         self.horizon, self.model_state_dim, self.model_action_dim = horizon, model_state_dim, model_action_dim
         self.action_slots = action_slots(embodiment, model_action_dim)
         self.state_slots = state_slots(embodiment, model_state_dim)
-        self.image_token_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))  # pyright: ignore[reportArgumentType]
+        self.image_token_id = _token_id(tokenizer, IMAGE_TOKEN)
+        self.pad_token_id = _token_id(tokenizer, str(tokenizer.pad_token))
         self._token_ids = lru_cache(maxsize=4096)(self._tokenize)
 
     def encode_samples(self, samples: Sequence[Sample]) -> Batch:
@@ -141,7 +142,7 @@ class Processor:
             for prompt, views in zip(prompts, ordered, strict=True)
         ]
         longest = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), longest), int(self.tokenizer.pad_token_id or 0), dtype=torch.int64)
+        input_ids = torch.full((len(rows), longest), self.pad_token_id, dtype=torch.int64)
         attention_mask = torch.zeros_like(input_ids)
         for i, row in enumerate(rows):
             input_ids[i, : len(row)] = row
@@ -185,3 +186,11 @@ class Processor:
             raise ValueError(f"action_prefix must be shorter than the horizon {self.horizon}; got {len(rows)} rows")
         if not np.isfinite(rows).all():
             raise ValueError("action_prefix must be finite; it holds NaN or infinity")
+
+
+def _token_id(tokenizer: Qwen2Tokenizer, token: str) -> int:
+    """Id of one token of the vocabulary."""
+    index = tokenizer.convert_tokens_to_ids(token)
+    if not isinstance(index, int):
+        raise ValueError(f"the tokenizer has no token {token!r}")
+    return index

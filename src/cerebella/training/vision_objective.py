@@ -1,7 +1,8 @@
 """Vision warm-up: every vision token learns from simulator truth what lies in it and where.
 
 A brain that starts from nothing hardly learns to see from text alone. Here each vision token says, per kind of object,
-whether its centre lies inside the token and at which offset, and the last text token says where the named one is. The
+whether its centre lies inside the token and where in the picture it is, and the last text token says which kind is named and where
+it is. The
 heads read the stream that enters the brain's last layer, so that what they ask for is in the keys and values that the
 cerebellum reads. They are thrown away after the stage.
 """
@@ -23,13 +24,17 @@ POSITIVE_WEIGHT = 8.0
 
 
 class VisionHeads(nn.Module):
-    """Linear read-outs of width `hidden_size`: presence and offset per kind and token, position of the named object."""
+    """Read-outs of a stream of width `hidden_size`.
+
+    Per vision token and kind: presence and place. From the last text token: kind and position of the named object.
+    """
 
     def __init__(self, hidden_size: int, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.presence = nn.Linear(hidden_size, num_classes)
-        self.offset = nn.Linear(hidden_size, 2 * num_classes)
+        self.place = nn.Linear(hidden_size, 2 * num_classes)
+        self.named_class = nn.Linear(hidden_size, num_classes)
         self.target = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 2))
 
 
@@ -53,26 +58,30 @@ def vision_objective(
     stream = stream_before_last_layer(model, batch).float()
     rows, columns = (int(n) // images.merge_size for n in batch.image_grid_thw[0, 1:])
     tokens = stream[batch.mm_token_type_ids == 1].view(len(batch), rows * columns, -1)
-    presence, offset = dense_targets(truth, rows, columns, images.factor)
+    presence, place = dense_targets(truth, rows, columns, images.factor)
     logits = heads.presence(tokens)
     presence_loss = F.binary_cross_entropy_with_logits(
         logits, presence, pos_weight=torch.full((heads.num_classes,), POSITIVE_WEIGHT)
     )
-    predicted = heads.offset(tokens).unflatten(-1, (heads.num_classes, 2))
+    predicted = heads.place(tokens).unflatten(-1, (heads.num_classes, 2))
     is_present = presence.bool()
-    offset_loss = (predicted - offset).abs()[is_present].mean() if bool(is_present.any()) else predicted.sum() * 0
-    last = batch.attention_mask.sum(dim=1) - 1
+    place_loss = (predicted - place).abs()[is_present].mean() if bool(is_present.any()) else predicted.sum() * 0
+    everyone = torch.arange(len(batch))
+    last = stream[everyone, batch.attention_mask.sum(dim=1) - 1]
+    target_index = torch.from_numpy(truth.target_index)
+    named_class = torch.from_numpy(truth.class_index)[everyone, target_index]
+    class_loss = F.cross_entropy(heads.named_class(last), named_class)
     size = torch.tensor([columns, rows], dtype=torch.float32) * images.factor
-    estimate = torch.sigmoid(heads.target(stream[torch.arange(len(batch)), last])) * size
-    pixel = torch.from_numpy(truth.pixel)
-    target = pixel[torch.arange(len(batch)), torch.from_numpy(truth.target_index)]
+    estimate = torch.sigmoid(heads.target(last)) * size
+    target = torch.from_numpy(truth.pixel)[everyone, target_index]
     distance = (estimate - target).norm(dim=-1)
     target_loss = F.smooth_l1_loss(estimate / images.factor, target / images.factor, beta=0.25)
-    loss = presence_loss + offset_loss + 2.0 * target_loss
+    loss = presence_loss + place_loss + class_loss + 2.0 * target_loss
     return {
         "loss": loss,
         "presence": presence_loss.detach(),
-        "offset": offset_loss.detach(),
+        "place": place_loss.detach(),
+        "named_class": class_loss.detach(),
         "target": target_loss.detach(),
         "target_error_px": distance.mean().detach(),
     }
@@ -95,10 +104,11 @@ def stream_before_last_layer(model: VLA, batch: Batch) -> Tensor:
 
 
 def dense_targets(truth: SceneTruth, rows: int, columns: int, factor: int) -> tuple[Tensor, Tensor]:
-    """Per token and kind: presence float32[n, rows * columns, kinds] and offset float32[..., 2].
+    """Per token and kind: presence float32[n, rows * columns, kinds] and place float32[..., 2].
 
-    The offset is the centre's place inside its token, (u, v) from 0 (left, top) to 1. Objects outside the picture, or
-    absent, leave no trace; of two of one kind in one token the later one counts.
+    The place is the object's centre in the picture, (u, v) in units of tokens. It is absolute, so that a token that
+    holds an object says where it is without reference to its own index. Objects outside the picture, or absent, leave
+    no trace; of two of one kind in one token one counts.
     """
     num, num_objects = truth.is_present.shape
     pixel = torch.from_numpy(truth.pixel) / factor
@@ -106,10 +116,10 @@ def dense_targets(truth: SceneTruth, rows: int, columns: int, factor: int) -> tu
     inside = torch.from_numpy(truth.is_present) & (cell[..., 0] >= 0) & (cell[..., 0] < columns)
     inside &= (cell[..., 1] >= 0) & (cell[..., 1] < rows)
     presence = torch.zeros(num, rows * columns, truth.num_classes)
-    offset = torch.zeros(num, rows * columns, truth.num_classes, 2)
+    place = torch.zeros(num, rows * columns, truth.num_classes, 2)
     sample = torch.arange(num)[:, None].expand(num, num_objects)[inside]
     token = (cell[..., 1] * columns + cell[..., 0])[inside]
     kind = torch.from_numpy(truth.class_index)[inside]
     presence[sample, token, kind] = 1.0
-    offset[sample, token, kind] = (pixel - cell)[inside]
-    return presence, offset
+    place[sample, token, kind] = pixel[inside]
+    return presence, place

@@ -1,0 +1,149 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cerebella.embodiment import Embodiment
+from cerebella.envs.dynamic.conveyor import CONVEYOR
+from cerebella.interfaces import Policy
+from cerebella.models.config import preset
+from cerebella.models.vla import VLA
+from cerebella.policies import HoldPolicy, VLAPolicy, load_policy
+from cerebella.policies.directory import StageRecord, save_policy
+from cerebella.policies.vla_policy import noise_seed
+from cerebella.processing.images import ImageConfig
+from cerebella.processing.processor import Processor
+from cerebella.processing.prompt import robot_prompt
+from cerebella.processing.statistics import Statistics
+from cerebella.processing.tokenizer import train_tokenizer
+from cerebella.types import FloatArray, Observation
+
+HORIZON = 6
+NO_PREFIX = np.zeros((0, 3), dtype=np.float32)
+STAGE = StageRecord("posttrain_async", 10, "lambda", 4, "0" * 12)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = preset("micro", horizon=HORIZON)
+    statistics = Statistics(
+        robot_type=CONVEYOR.name,
+        control_mode=CONVEYOR.control_mode,
+        action_mean=np.zeros((HORIZON, 3), dtype=np.float32),
+        action_std=np.full((HORIZON, 3), 0.05, dtype=np.float32),
+        state_mean=np.zeros(4, dtype=np.float32),
+        state_std=np.ones(4, dtype=np.float32),
+    )
+    tokenizer = train_tokenizer([robot_prompt(["base"], "pick it")], vocab_size=1024)
+    processor = Processor(CONVEYOR, statistics, tokenizer, ImageConfig(8), HORIZON, 32, 32)
+    path = tmp_path_factory.mktemp("policies") / "toy"
+    save_policy(path, VLA(config), processor, [STAGE], {"recipe": "toy"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def policy(directory: Path) -> VLAPolicy:
+    return load_policy(directory)
+
+
+def observation(seed: int = 0) -> Observation:
+    random = np.random.default_rng(seed)
+    return Observation(
+        state=random.uniform(0.1, 0.3, 4).astype(np.float32),
+        prompt="pick the red part",
+        tick=seed,
+        timestamp_s=seed / 30,
+        images={"base": random.integers(0, 256, (64, 96, 3), dtype=np.uint8)},
+    )
+
+
+def prefix(length: int) -> FloatArray:
+    return np.random.default_rng(length).uniform(0.1, 0.3, (length, 3)).astype(np.float32)
+
+
+def test_it_fits_the_protocol_and_knows_what_it_is(policy: VLAPolicy) -> None:
+    as_policy: Policy = policy
+    metadata = as_policy.metadata
+    assert metadata.policy_id.startswith("toy@")
+    assert (metadata.horizon, metadata.mask_variant, metadata.max_trained_prefix) == (HORIZON, "lambda", 4)
+    assert metadata.embodiment == CONVEYOR
+
+
+def test_loaded_twice_answers_the_same(directory: Path, policy: VLAPolicy) -> None:
+    again = load_policy(directory).infer(observation(), NO_PREFIX)
+    np.testing.assert_array_equal(again.actions, policy.infer(observation(), NO_PREFIX).actions)
+
+
+@pytest.mark.parametrize("length", range(HORIZON))
+def test_prefix_rows_come_back_unchanged(policy: VLAPolicy, length: int) -> None:
+    chunk = policy.infer(observation(), prefix(length))
+    np.testing.assert_array_equal(chunk.actions[:length], prefix(length))
+    assert (chunk.prefix_length, chunk.start_tick) == (length, 0)
+
+
+def test_a_batch_of_different_prefixes_equals_one_by_one(policy: VLAPolicy) -> None:
+    observations = [observation(seed) for seed in range(3)]
+    prefixes = [prefix(length) for length in (0, 2, 5)]
+    together = policy.infer_batch(observations, prefixes)
+    for seen, committed, chunk in zip(observations, prefixes, together, strict=True):
+        np.testing.assert_allclose(policy.infer(seen, committed).actions, chunk.actions, atol=1e-5)
+
+
+def test_the_noise_depends_on_everything_observed_and_on_nothing_else() -> None:
+    base = observation()
+    other_image = {"base": base.images["base"] ^ 1}
+    assert noise_seed(base) == noise_seed(replace(base, tick=99, timestamp_s=9.0))
+    variants = [replace(base, prompt="x"), replace(base, state=base.state + 1), replace(base, images=other_image)]
+    assert len({noise_seed(base), *(noise_seed(variant) for variant in variants)}) == 4
+
+
+def test_a_model_gone_wrong_never_yields_a_chunk(directory: Path) -> None:
+    broken = load_policy(directory)
+    with torch.no_grad():
+        broken.model.cerebellum.sink.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"ActionChunk.actions must be finite"):
+        broken.infer(observation(), NO_PREFIX)
+
+
+def test_what_the_caller_relies_on_is_checked(directory: Path) -> None:
+    load_policy(directory, embodiment="conveyor", mask_variant="lambda")
+    with pytest.raises(ValueError, match="embodiment 'conveyor', not for 'franka'"):
+        load_policy(directory, embodiment="franka")
+    with pytest.raises(ValueError, match="attention rule 'lambda'; it cannot run as 'band'"):
+        load_policy(directory, mask_variant="band")
+
+
+def test_a_mixture_of_attention_rules_is_refused(directory: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "mixed"
+    copy.mkdir()
+    for file in directory.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    config = json.loads((copy / "config.json").read_text())
+    config["stages"][0]["mask_variant"] = "band"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="'lambda', but its stages were trained with band"):
+        load_policy(copy)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "embodiment.json", "statistics.json"])
+def test_a_missing_file_is_named(directory: Path, tmp_path: Path, name: str) -> None:
+    for file in directory.iterdir():
+        if file.name != name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
+        load_policy(tmp_path)
+
+
+def test_the_embodiment_travels(directory: Path) -> None:
+    assert Embodiment.load(directory / "embodiment.json") == CONVEYOR
+
+
+def test_holding_still_repeats_the_measured_pose_or_the_end_of_the_prefix() -> None:
+    hold = HoldPolicy(CONVEYOR, horizon=4)
+    seen = observation()
+    np.testing.assert_array_equal(hold.infer(seen, NO_PREFIX).actions, np.tile(seen.state[:3], (4, 1)))
+    np.testing.assert_array_equal(hold.infer(seen, prefix(2)).actions[1:], np.tile(prefix(2)[1], (3, 1)))
