@@ -129,3 +129,13 @@ def test_curves_become_a_picture(whole: tuple[Path, VLA], tmp_path: Path) -> Non
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(ValueError, match="holds no rows"):
         plot_curves(tmp_path / "empty.jsonl", tmp_path / "never.png")
+
+
+def test_a_killed_run_does_its_lost_steps_again_and_logs_them_once(whole: tuple[Path, VLA], tmp_path: Path) -> None:
+    """Killed after step 3, but its last checkpoint is from step 1: the log must not hold steps twice."""
+    run(tmp_path, stop_after=1)
+    checkpoint = (tmp_path / "checkpoint.pt").read_bytes()
+    run(tmp_path, stop_after=2)
+    (tmp_path / "checkpoint.pt").write_bytes(checkpoint)
+    run(tmp_path)
+    assert (tmp_path / "curves.jsonl").read_text() == (whole[0] / "curves.jsonl").read_text()

@@ -34,6 +34,15 @@ class Context:
             last_position=self.last_position.repeat_interleave(num_repeats, dim=0),
         )
 
+    def take(self, chosen: Tensor) -> "Context":
+        """The samples where bool[B] `chosen` is true (or at its int64 indices), in order."""
+        return Context(
+            keys=[key[chosen] for key in self.keys],
+            values=[value[chosen] for value in self.values],
+            is_valid=self.is_valid[chosen],
+            last_position=self.last_position[chosen],
+        )
+
     def detach(self) -> "Context":
         """The same numbers without a way back into the brain."""
         return Context(

@@ -36,15 +36,24 @@ def flow_objective(model: VLA, batch: Batch, stage: Stage, generator: torch.Gene
         x.repeat_interleave(repeats, dim=0) for x in (batch.actions, batch.action_mask, batch.state)
     )
     hidden = draw_hidden_columns(actions.shape[1], stage.hide_probability, generator)
-    noise = torch.randn(actions.shape, generator=generator)
+    # The model cannot see noise in a slot that is not in use, so asking for it back would only add noise to the gradient.
+    noise = torch.randn(actions.shape, generator=generator) * action_mask
     flow_time = flow.sample_flow_time((len(actions),), generator)
     noisy = flow.join_prefix(actions, flow.interpolate(noise, actions, flow_time), prefix_length)
     velocity = model.velocity(context, state, noisy, flow_time, action_mask, prefix_length, hidden)
     weight = None
-    if stage.reweight_errors and bool((prefix_length > 0).any()):
+    has_prefix = prefix_length > 0
+    if stage.reweight_errors and bool(has_prefix.any()):
+        sampled = actions.clone()
         with torch.no_grad():
-            sampled = model.sample(
-                context.detach(), state, noise, action_mask, actions, prefix_length, hidden_columns=hidden
+            sampled[has_prefix] = model.sample(
+                context.detach().take(has_prefix),
+                state[has_prefix],
+                noise[has_prefix],
+                action_mask[has_prefix],
+                actions[has_prefix],
+                prefix_length[has_prefix],
+                hidden_columns=hidden,
             )
         weight = flow.error_weight(sampled, actions, action_mask, prefix_length)
     losses = flow.flow_losses(velocity, flow.target_velocity(noise, actions), action_mask, weight, prefix_length)

@@ -240,7 +240,16 @@ def _resume(
         )
     model.load_state_dict(state["model"])
     heads.load_state_dict(state["heads"])
+    _forget_lost_steps(config.directory / "curves.jsonl", stages, state["stage"], state["step"])
     return state["stage"], state["step"], state["optimizer"]
+
+
+def _forget_lost_steps(curves: Path, stages: Sequence[Stage], stage_index: int, step: int) -> None:
+    """Drop the rows that a killed run wrote after its last checkpoint; those steps are about to be done again."""
+    position = {stage.name: index for index, stage in enumerate(stages)}
+    rows = [json.loads(line) for line in curves.read_text().splitlines()] if curves.is_file() else []
+    kept = [row for row in rows if (position[row["stage"]], row["train_step"]) <= (stage_index, step)]
+    curves.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
 class _Curve:
