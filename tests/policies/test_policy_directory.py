@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cerebella.embodiment import Embodiment
 from cerebella.envs.dynamic.conveyor import CONVEYOR
@@ -14,6 +15,7 @@ from cerebella.models.vla import VLA
 from cerebella.policies import HoldPolicy, VLAPolicy, load_policy
 from cerebella.policies.directory import StageRecord, save_policy
 from cerebella.policies.vla_policy import noise_seed
+from cerebella.processing.hub_processor import Qwen3VLProcessor
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
 from cerebella.processing.prompt import robot_prompt
@@ -147,3 +149,18 @@ def test_holding_still_repeats_the_measured_pose_or_the_end_of_the_prefix() -> N
     seen = observation()
     np.testing.assert_array_equal(hold.infer(seen, NO_PREFIX).actions, np.tile(seen.state[:3], (4, 1)))
     np.testing.assert_array_equal(hold.infer(seen, prefix(2)).actions[1:], np.tile(prefix(2)[1], (3, 1)))
+
+
+def test_transformers_reads_the_same_inputs_from_the_directory(directory: Path, policy: VLAPolicy) -> None:
+    """The stored files under the stock class name give what our own, batched processing gives."""
+    theirs = Qwen3VLProcessor.from_pretrained(directory)
+    seen = observation()
+    text = robot_prompt(["base"], seen.prompt)
+    inputs = theirs(text=[text], images=[Image.fromarray(seen.images["base"])])
+    ours = policy.processor.encode([seen], [NO_PREFIX])
+    assert ours.input_ids.tolist() == inputs["input_ids"]
+    assert ours.mm_token_type_ids.tolist() == inputs["mm_token_type_ids"]
+    assert ours.pixel_values is not None
+    np.testing.assert_allclose(ours.pixel_values.numpy(), inputs["pixel_values"], atol=1e-6)
+    for name in ("processor_config.json", "tokenizer_config.json"):
+        assert json.loads((directory / name).read_text())["processor_class"] == "Qwen3VLProcessor"

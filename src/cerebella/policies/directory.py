@@ -23,6 +23,7 @@ from cerebella.models.checkpoint import load_weights
 from cerebella.models.config import ModelConfig
 from cerebella.models.vla import VLA
 from cerebella.policies.vla_policy import VLAPolicy
+from cerebella.processing.hub_processor import make_hub_processor
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
 from cerebella.processing.statistics import Statistics
@@ -68,7 +69,7 @@ def save_policy(
         name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items() if name != TIED_HEAD
     }
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    processor.tokenizer.save_pretrained(directory)
+    make_hub_processor(processor.tokenizer, processor.images).save_pretrained(directory)
     processor.embodiment.save(directory / "embodiment.json")
     processor.statistics.save(directory / "statistics.json")
     (directory / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
