@@ -74,7 +74,8 @@ def test_a_short_episode_on_the_wall_clock(mode: Mode) -> None:
     executor.close()
     trace, answered = executor.trace, [r for r in executor.requests if r.outcome != "in flight"]
     assert [action.tick for action in robot.sent] == list(range(25))
-    assert trace[24].sent_s - trace[0].sent_s >= 24 * PERIOD_S - 1e-6
+    # The first command may be late by up to a period on a busy machine; deadlines stay where they are.
+    assert trace[24].sent_s - trace[0].sent_s >= 23 * PERIOD_S - 1e-6
     assert {record.state for record in trace} == {"run", "hold"}
     assert len(answered) >= 1
     assert {r.outcome for r in answered} <= {"used", "late"}
