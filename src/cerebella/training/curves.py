@@ -34,7 +34,7 @@ def plot_curves(curves: Path, picture: Path) -> None:
             panel.plot([row["train_step"] for row in rows], [row[key] for row in rows], linewidth=1.2)
             panel.set_title(f"{stage}: {key}", fontsize=9)
             panel.set_yscale("log")
-            panel.tick_params(labelsize=7)
+            panel.tick_params(which="both", labelsize=7)
             panel.grid(alpha=0.3)
     figure.supxlabel("train step", fontsize=9)
     figure.tight_layout()
