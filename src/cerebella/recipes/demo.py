@@ -54,7 +54,7 @@ class DemoConfig:
         seconds_per_cell: no new episode of a cell starts later than this.
         num_twins: disturbed episodes per mode and delay for the reaction time.
         execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
-        seed: which scenes.
+        seed: which scenes; they are the same in every cell.
     """
 
     policy: str = "policies/conveyor-micro"
@@ -62,7 +62,7 @@ class DemoConfig:
     modes: tuple[str, ...] = ("sync", "naive", "prefix")
     latencies_ms: tuple[float, ...] = (85.0, 105.0, 125.0)
     latency_jitter_ms: float = 5.0
-    seconds_per_cell: float = 9.0
+    seconds_per_cell: float = 11.0
     num_twins: int = 16
     execute_horizon: int | None = None
     seed: int = 0
@@ -173,8 +173,8 @@ def _run_live(
     lives: list[_Live] = []
     num_cells = len(config.modes) * len(config.latencies_ms)
     with _steady_interpreter(), tqdm(total=num_cells, desc="live", unit="cell") as bar:
-        for k, latency_ms in enumerate(config.latencies_ms):
-            seeds = episode_seeds(config.seed, (k + 1) * _MAX_EPISODES_PER_CELL)[-_MAX_EPISODES_PER_CELL:]
+        for latency_ms in config.latencies_ms:
+            seeds = episode_seeds(config.seed, _MAX_EPISODES_PER_CELL)
             longest_s = (latency_ms + config.latency_jitter_ms) / 1e3
             ticks = to_ticks(longest_s, 1.0 / metadata.embodiment.control_hz)
             for mode in config.modes:
