@@ -1,5 +1,7 @@
 """Metrics against command streams made by hand, whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,14 @@ def test_seam_ratio_compares_the_step_at_the_hand_over_with_the_usual_one() -> N
     log = make_log([0.00, 0.01, 0.02, 0.03, 0.07, 0.08, 0.09], [0, 0, 0, 0, 1, 1, 1])
     assert metrics.seams(log).tolist() == [4]
     assert metrics.seam_ratios(log) == pytest.approx([4.0], rel=1e-4)
+
+
+def test_a_jump_behind_the_promised_rows_counts_as_the_seam() -> None:
+    """The hand-over itself repeats what was promised; the new chunk's own first row is where it could jump."""
+    log = make_log([0.00, 0.01, 0.02, 0.03, 0.04, 0.05, 0.10, 0.11], [0, 0, 0, 0, 1, 1, 1, 1])
+    assert metrics.seam_ratios(log) == pytest.approx([1.0], rel=1e-4)
+    promised = np.array([False] * 4 + [True] * 2 + [False] * 2)
+    assert metrics.seam_ratios(replace(log, is_promised=promised)) == pytest.approx([5.0], rel=1e-4)
 
 
 def test_seam_after_waiting_starts_at_the_held_command() -> None:

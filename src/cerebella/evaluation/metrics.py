@@ -27,6 +27,7 @@ class CommandLog:
         is_running: bool[N], false while the robot holds still for want of a plan.
         chunk_id: int64[N], which request's chunk the command came from; -1 while holding.
         observation_tick: int64[N], tick of the observation behind that chunk; -1 while holding.
+        is_promised: bool[N], the command repeats what an older chunk had promised.
         sent_s: float64[N], when the command was sent, seconds of the clock of the run.
         positions: indices of the action dimensions of kind `position`.
         control_hz: rate of the ticks.
@@ -37,6 +38,7 @@ class CommandLog:
     is_running: NDArray[np.bool_]
     chunk_id: NDArray[np.int64]
     observation_tick: NDArray[np.int64]
+    is_promised: NDArray[np.bool_]
     sent_s: NDArray[np.float64]
     positions: tuple[int, ...]
     control_hz: float
@@ -60,6 +62,7 @@ def command_log(trace: Sequence[TickRecord], embodiment: Embodiment) -> CommandL
         is_running=np.array([row.state == "run" for row in trace], dtype=np.bool_),
         chunk_id=np.array([row.chunk_id for row in trace], dtype=np.int64),
         observation_tick=np.array([row.observation_tick for row in trace], dtype=np.int64),
+        is_promised=np.array([row.is_promised for row in trace], dtype=np.bool_),
         sent_s=np.array([row.sent_s for row in trace], dtype=np.float64),
         positions=tuple(j for j, d in enumerate(embodiment.actions) if d.kind == "position"),
         control_hz=embodiment.control_hz,
@@ -118,18 +121,28 @@ def seams(log: CommandLog) -> NDArray[np.int64]:
 def seam_ratios(log: CommandLog) -> NDArray[np.float64]:
     """How much larger than usual the step at a hand-over is, one number per seam; positions only.
 
-        J(k) = |c(k) - c(k-1)| / median over all other steps j of |c(j) - c(j-1)|
+        J(k) = max(|c(k) - c(k-1)|, |c(k') - c(k'-1)|) / median over all other steps j of |c(j) - c(j-1)|
 
-    Other steps are those inside one chunk. Empty if there is no seam, or if the robot stands still (median 0) so that no
-    step is usual. c(k-1) is what was really sent, the held command of a waiting robot included.
+    k is the tick of the hand-over; k' the first tick at which the new chunk sends something that was not promised
+    before (k' = k without a prefix). A jump just behind the prefix is as bad as one at the hand-over, and counts. Other
+    steps are those inside one chunk. Empty if there is no seam, or if the robot stands still (median 0) so that no step
+    is usual. c(k-1) is what was really sent, the held command of a waiting robot included.
     """
     steps = np.linalg.norm(np.diff(log.path, axis=0), axis=1)
     seam = seams(log)
+    decided = np.array([_first_decided(log, int(k)) for k in seam], dtype=np.int64)
     inside = log.is_running[1:] & log.is_running[:-1] & (log.chunk_id[1:] == log.chunk_id[:-1])
+    inside[decided - 1] = False
     usual = float(np.median(steps[inside])) if inside.any() else 0.0
     if seam.size == 0 or usual <= 0.0:
         return np.empty(0)
-    return steps[seam - 1] / usual
+    return np.maximum(steps[seam - 1], steps[decided - 1]) / usual
+
+
+def _first_decided(log: CommandLog, k: int) -> int:
+    """The first index from k on at which the chunk of c(k) is beyond its promised rows; k if it never gets there."""
+    own = (log.chunk_id[k:] == log.chunk_id[k]) & ~log.is_promised[k:]
+    return k + int(own.argmax()) if own.any() else k
 
 
 def jerk_rms(log: CommandLog) -> float | None:

@@ -46,7 +46,8 @@ DEFINITIONS = (
     ),
     Definition(
         "jump",
-        "Step of the commanded position at a hand-over, against the usual step. 1 is seamless, above 3 is visible.",
+        "Largest step of the commanded position at a hand-over, or where the new plan first decides by itself, against the "
+        "usual step. 1 is seamless, above 3 is visible.",
         "|c(n) - c(n-1)| / median elsewhere",
     ),
     Definition(

@@ -258,6 +258,7 @@ class Executor:
                     row=row,
                     observation_tick=self._plan.chunk.observation_tick,
                     sent_s=now_s,
+                    is_promised=row < self._plan.chunk.prefix_length,
                 )
         was_running = bool(self.trace) and self.trace[-1].state == "run"
         self.counters.num_underruns += was_running and self.config.mode != "sync"

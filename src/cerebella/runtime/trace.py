@@ -26,6 +26,7 @@ class TickRecord:
         row: row of that chunk; -1 while holding.
         observation_tick: tick of the observation that the chunk was computed from; -1 while holding.
         sent_s: when it was sent, seconds of the clock that drove the loop.
+        is_promised: the row repeats what an older chunk had promised; the chunk's own decision comes later.
     """
 
     tick: int
@@ -36,6 +37,7 @@ class TickRecord:
     row: int
     observation_tick: int
     sent_s: float
+    is_promised: bool = False
 
 
 @dataclass(slots=True, eq=False)
