@@ -62,8 +62,8 @@ class DemoConfig:
     modes: tuple[str, ...] = ("sync", "naive", "prefix")
     latencies_ms: tuple[float, ...] = (85.0, 105.0, 125.0)
     latency_jitter_ms: float = 5.0
-    seconds_per_cell: float = 11.0
-    num_twins: int = 16
+    seconds_per_cell: float = 9.0
+    num_twins: int = 12
     execute_horizon: int | None = None
     seed: int = 0
 
