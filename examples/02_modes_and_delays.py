@@ -5,12 +5,14 @@ python examples/02_modes_and_delays.py --policy policies/conveyor-micro --episod
 Each cell is a result file; a cell that is there already is not run again. The table is printed as Markdown.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from cerebella.cli import explain_errors
 from cerebella.evaluation.result import read_result
 from cerebella.evaluation.suites import EvalConfig, evaluate
 
@@ -32,8 +34,8 @@ class Study:
     out: Path = Path("outputs/modes_and_delays")
 
 
-def main(study: Study) -> None:
-    """Run the missing cells, then print the table."""
+def main(study: Study) -> int:
+    """Run the missing cells, then print the table; the exit code."""
     print(f"Cells go to {study.out}/")
     rows = [_cell(study, mode, delay) for delay in study.delays for mode in study.modes]
     print(
@@ -47,6 +49,7 @@ def main(study: Study) -> None:
             f"{row['idle_share_cycles']:.3f} | {row['idle_share_expected']:.3f} | {row['seam_ratio']['p95']:.2f} | "
             f"{100 * (row['late_share'] or 0):.0f} % |"
         )
+    return 0
 
 
 def _cell(study: Study, mode: str, delay: int) -> dict[str, Any]:
@@ -78,4 +81,5 @@ def _cell(study: Study, mode: str, delay: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Study))
+    chosen = tyro.cli(Study)
+    sys.exit(explain_errors(lambda: main(chosen), sys.argv[0]))

@@ -8,6 +8,7 @@ import pytest
 
 from cerebella import __version__, cli
 from cerebella.evaluation.suites import EvalConfig
+from cerebella.runtime.executor import InferenceFailure
 
 GOLDEN = Path(__file__).parent / "golden" / "xr0-tiny"
 
@@ -65,7 +66,11 @@ def test_a_typo_in_a_command_offers_the_closest(capsys: pytest.CaptureFixture[st
         (("eval", "dynamic/conveyor", "--policy", "zero", "--moed", "sync"), ("--mode",)),
         (("eval", "dynamic/conveyor", "--policy", "no/such"), ("no/such", "expert", "zero")),
         (("eval", "dynamic/conveyor", "--policy", "zero", "--delay", "-1"), ("delay must be 0 or more ticks; got -1",)),
+        (("eval", "dynamic/conveyor", "--policy", "zero", "--batch", "0"), ("batch must be 1 or more",)),
+        (("eval", "dynamic/conveyor", "--policy", "zero", "--seed", "-1"), ("seed >= 0", "got seed -1")),
+        (("eval", "dynamic/conveyor", "--policy", "zero", "--execute-horizon", "0"), ("in 1..16 ticks", "got 0")),
         (("eval", "dynamic/conveyor"), ("--policy",)),
+        (("verify", "golden", str(GOLDEN), "--tolerance", "nan"), ("tolerance must be 0 or more",)),
         (("verify", "golden", "no/such"), ("no/such.config.json", "missing")),
         (("verify", "goldne", "x"), ("golden",)),
     ],
@@ -129,6 +134,23 @@ def test_eval_offers_every_field_of_an_evaluation() -> None:
     """The command's fields are the config's, with the same defaults; only their help is its own."""
     ours = {field.name: field.default for field in fields(cli.Eval)}
     assert ours == {field.name: field.default for field in fields(EvalConfig)}
+
+
+def test_eval_finds_out_before_the_run_that_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("")
+    words = ("eval", "dynamic/conveyor", "--policy", "zero", "--episodes", "1000000", "--json")
+    assert "taken is a file, not a folder" in error_of(capsys, *words, str(tmp_path / "taken" / "x.json"))
+    assert "cannot write" in error_of(capsys, *words, str(tmp_path))
+
+
+def test_a_policy_that_keeps_failing_ends_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise InferenceFailure("5 inferences in a row were rejected; the last: actions must be finite")
+
+    assert cli.explain_errors(fail, "cerebella eval") == cli.EXIT_WRONG_USE
+    assert capsys.readouterr().err == (
+        "cerebella eval: 5 inferences in a row were rejected; the last: actions must be finite\n"
+    )
 
 
 def test_a_missing_package_points_at_the_doctor(

@@ -18,7 +18,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from cerebella import __version__
-from cerebella.runtime.executor import Mode
+from cerebella.runtime.executor import InferenceFailure, Mode
 
 EXIT_WRONG_USE = 2
 EXIT_FAILED_CHECK = 1
@@ -65,12 +65,15 @@ class Verify:
     """path of the vectors without the ending, e.g. tests/golden/xr0-tiny"""
     tolerance: float = 1e-4
     """largest absolute error that passes"""
+    json: Path | None = None
+    """write the line to this file, too"""
 
     def run(self) -> int:
         """Print one JSON line."""
         from cerebella.evaluation.golden import verify_golden
 
         report = verify_golden(self.prefix, self.tolerance)
+        _write_json(self.json, json.loads(report.to_json()))
         print(report.to_json())
         return 0 if report.passed else EXIT_FAILED_CHECK
 
@@ -145,20 +148,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback = "--debug" in words or os.environ.get("CEREBELLA_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
+    return explain_errors(lambda: _dispatch(words), f"cerebella{_command_of(words)}", show_traceback)
+
+
+def explain_errors(run: Callable[[], int], program: str, show_traceback: bool = False) -> int:
+    """The exit code of `run`; a mistake of the caller becomes one line on stderr and exit code 2, no traceback."""
     try:
-        return _dispatch(words)
+        return run()
     except KeyboardInterrupt:
-        print("cerebella: stopped", file=sys.stderr)
+        print(f"{program}: stopped", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
         if show_traceback:
             raise
-        print(f"cerebella: the package {error.name} is missing; `cerebella doctor` says what to type", file=sys.stderr)
+        print(f"{program}: the package {error.name} is missing; `cerebella doctor` says what to type", file=sys.stderr)
         return EXIT_WRONG_USE
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, InferenceFailure) as error:
         if show_traceback:
             raise
-        print(f"cerebella{_command_of(words)}: {_sentence(error)}", file=sys.stderr)
+        print(f"{program}: {_sentence(error)}", file=sys.stderr)
         return EXIT_WRONG_USE
 
 
@@ -270,7 +278,9 @@ def _readable(value: object) -> str:
 
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        from cerebella.evaluation.result import check_can_write
+
+        check_can_write(path)
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(f"wrote {path}")
 

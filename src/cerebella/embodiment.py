@@ -5,14 +5,15 @@ change to model code. Nothing here has a default where a default would move meta
 """
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from cerebella.types import Action, FloatArray, Observation
+from cerebella.types import VIEWS, Action, FloatArray, Observation
 
 Kind = Literal["position", "rotation", "gripper", "joint", "velocity"]
 Hold = Literal["last", "zero"]
@@ -44,10 +45,11 @@ class Dimension:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"dimension {self.name!r} has the kind {self.kind!r}; known kinds: {', '.join(KINDS)}")
+        _check_numbers(f"dimension {self.name!r}", {"low": self.low, "high": self.high})
         if not self.low < self.high:
             raise ValueError(f"dimension {self.name!r}: low {self.low} must be below high {self.high} ({self.unit})")
-        if self.slot < 0:
-            raise ValueError(f"dimension {self.name!r}: slot must be 0 or more; got {self.slot}")
+        if not isinstance(self.slot, int) or self.slot < 0:
+            raise ValueError(f"dimension {self.name!r}: slot must be an integer of 0 or more; got {self.slot!r}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class ActionDimension(Dimension):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        limits = {name: getattr(self, name) for name in ("max_velocity", "max_acceleration", "max_jerk")}
+        _check_numbers(f"dimension {self.name!r}", limits, above_zero=True)
         if self.hold not in HOLDS:
             raise ValueError(f"dimension {self.name!r} holds by {self.hold!r}; known rules: {', '.join(HOLDS)}")
         if self.hold == "zero" and self.kind != "velocity":
@@ -107,6 +111,10 @@ class Embodiment:
     control_hz: float
 
     def __post_init__(self) -> None:
+        rates = {"policy_hz": self.policy_hz, "control_hz": self.control_hz}
+        _check_numbers(f"embodiment {self.name!r}", rates, above_zero=True)
+        if unknown := [view for view in self.views if view not in VIEWS]:
+            raise ValueError(f"embodiment {self.name!r} has the view {unknown[0]!r}; known views: {', '.join(VIEWS)}")
         for what, dimensions in (("state", self.states), ("action", self.actions)):
             for key in ("name", "slot"):
                 values = [getattr(dimension, key) for dimension in dimensions]
@@ -179,11 +187,36 @@ class Embodiment:
         Raises:
             FileNotFoundError: there is no such file. ValueError: a field is missing, unknown or out of range.
         """
-        fields = json.loads(path.read_text())
+        fields = read_json_object(path)
         try:
             states = tuple(Dimension(**d) for d in fields.pop("states"))
             actions = tuple(ActionDimension(**d) for d in fields.pop("actions"))
             views: Sequence[str] = fields.pop("views")
             return cls(states=states, actions=actions, views=tuple(views), **fields)
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            raise ValueError(f"{path} is not an embodiment: the field {error} is missing") from error
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not an embodiment: {error}") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file. ValueError: not JSON, or not an object; names the file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # broken JSON, or bytes that are not text
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object; it holds a {type(content).__name__}")
+    return content
+
+
+def _check_numbers(what: str, numbers: Mapping[str, float], above_zero: bool = False) -> None:
+    """Raise a ValueError that names the first entry that is not a finite number (above 0)."""
+    for name, value in numbers.items():
+        is_number = isinstance(value, int | float) and math.isfinite(value)
+        if not is_number or (above_zero and value <= 0):
+            raise ValueError(f"{what}: {name} must be a finite number{' above 0' if above_zero else ''}; got {value!r}")

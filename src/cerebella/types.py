@@ -5,6 +5,7 @@ arises and not three modules later. Nothing here is normalised, padded or tokeni
 the `Embodiment` declares. Arrays are not copied; treat them as read-only.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -48,14 +49,14 @@ class Observation:
 
     def __post_init__(self) -> None:
         _check_float_array("Observation.state", self.state, ("state_dim",))
-        for view, image in self.images.items():
-            if view not in VIEWS:
-                raise ValueError(f"Observation.images has the view {view!r}; known views: {', '.join(VIEWS)}")
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(
-                    f"Observation.images[{view!r}] must be uint8[h, w, 3] (RGB, 0..255); "
-                    f"got {image.dtype}{list(image.shape)}"
-                )
+        _check_tick("Observation.tick", self.tick)
+        if self.tick < 0:
+            raise ValueError(f"Observation.tick must be 0 or more (an episode starts at 0); got {self.tick}")
+        if not math.isfinite(self.timestamp_s):
+            raise ValueError(f"Observation.timestamp_s must be finite seconds; got {self.timestamp_s}")
+        if not isinstance(self.prompt, str):
+            raise ValueError(f"Observation.prompt must be text; got {self.prompt!r}")
+        _check_images("Observation.images", self.images)
         for finger, taxels in self.tactile.items():
             _check_float_array(f"Observation.tactile[{finger!r}] (newtons)", taxels, (11, 9))
 
@@ -69,6 +70,7 @@ class Action:
 
     def __post_init__(self) -> None:
         _check_float_array("Action.values", self.values, ("action_dim",))
+        _check_tick("Action.tick", self.tick)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,12 @@ class ActionChunk:
 
     def __post_init__(self) -> None:
         _check_float_array("ActionChunk.actions", self.actions, ("H", "action_dim"))
+        if not self.actions.size:
+            raise ValueError(f"ActionChunk.actions must not be empty; got float32{list(self.actions.shape)}")
+        _check_tick("ActionChunk.start_tick", self.start_tick)
+        _check_tick("ActionChunk.observation_tick", self.observation_tick)
+        if not (math.isfinite(self.duration_s) and self.duration_s >= 0):
+            raise ValueError(f"ActionChunk.duration_s must be 0 s or more; got {self.duration_s}")
         if not 0 <= self.prefix_length < len(self.actions):
             raise ValueError(
                 f"ActionChunk.prefix_length must be in 0..{len(self.actions) - 1} (rows); got {self.prefix_length}"
@@ -128,6 +136,7 @@ class Sample:
     num_committed: int = 0
 
     def __post_init__(self) -> None:
+        _check_images("Sample.images", self.images)
         _check_float_array("Sample.state", self.state, ("state_dim",))
         _check_float_array("Sample.actions", self.actions, ("H", "action_dim"))
         if self.is_valid.dtype != np.bool_ or self.is_valid.shape != self.actions.shape:
@@ -151,6 +160,9 @@ class SceneTruth:
         pixel: float32[n, num_objects, 2], (u to the right, v down) of the centre, pixels, may lie outside.
         target_index: int64[n], which object the instruction names.
         num_classes: number of kinds.
+
+    Raises:
+        ValueError: a wrong shape or type, or an index beyond what it points into.
     """
 
     is_present: BoolArray
@@ -159,15 +171,56 @@ class SceneTruth:
     target_index: NDArray[np.int64]
     num_classes: int
 
+    def __post_init__(self) -> None:
+        if self.is_present.dtype != np.bool_ or self.is_present.ndim != 2:
+            raise ValueError(f"SceneTruth.is_present must be bool[n, num_objects]; got {_describe(self.is_present)}")
+        num_pictures, num_objects = self.is_present.shape
+        _check_float_array("SceneTruth.pixel", self.pixel, (num_pictures, num_objects, 2))
+        for name, shape, limit in (
+            ("class_index", (num_pictures, num_objects), self.num_classes),
+            ("target_index", (num_pictures,), num_objects),
+        ):
+            index = getattr(self, name)
+            if index.dtype != np.int64 or index.shape != shape:
+                raise ValueError(f"SceneTruth.{name} must be int64{list(shape)}; got {_describe(index)}")
+            if index.size and not 0 <= index.min() <= index.max() < limit:
+                raise ValueError(f"SceneTruth.{name} must lie in 0..{limit - 1}; got {index.min()}..{index.max()}")
+
 
 def _check_float_array(name: str, array: FloatArray, shape: tuple[int | str, ...]) -> None:
     """Raise a ValueError that names what was expected and what came; a string in `shape` stands for any size."""
     wanted = f"float32[{', '.join(str(size) for size in shape)}]"
-    fits = array.ndim == len(shape) and all(
-        isinstance(size, str) or size == got for size, got in zip(shape, array.shape, strict=True)
+    fits = (
+        isinstance(array, np.ndarray)
+        and array.dtype == np.float32
+        and array.ndim == len(shape)
+        and all(isinstance(size, str) or size == got for size, got in zip(shape, array.shape, strict=True))
     )
-    if array.dtype != np.float32 or not fits:
-        raise ValueError(f"{name} must be {wanted}; got {array.dtype}{list(array.shape)}")
+    if not fits:
+        raise ValueError(f"{name} must be {wanted}; got {_describe(array)}")
     if not np.isfinite(array).all():
         where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise ValueError(f"{name} must be finite; it holds {array[tuple(where)]} at index {where}")
+
+
+def _check_images(name: str, images: Mapping[str, ImageArray]) -> None:
+    """Raise a ValueError unless every entry is a non-empty uint8[h, w, 3] under a known view."""
+    if not isinstance(images, Mapping):
+        raise ValueError(f"{name} must map views to pictures; got {_describe(images)}")
+    for view, image in images.items():
+        if view not in VIEWS:
+            raise ValueError(f"{name} has the view {view!r}; known views: {', '.join(VIEWS)}")
+        is_image = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.size > 0
+        if not is_image or image.shape[2] != 3:
+            raise ValueError(f"{name}[{view!r}] must be uint8[h, w, 3] (RGB, 0..255); got {_describe(image)}")
+
+
+def _check_tick(name: str, tick: int) -> None:
+    """Raise a ValueError unless `tick` is an integer."""
+    if not isinstance(tick, int | np.integer):
+        raise ValueError(f"{name} must be an integer (control steps); got {tick!r}")
+
+
+def _describe(value: object) -> str:
+    """Type and shape of an array, or the name of whatever else came instead."""
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

@@ -79,7 +79,7 @@ def test_wrong_names_list_the_right_ones() -> None:
         ({"head_dim": 64}, "multiple of|brain's head_dim"),
         ({"num_kv_heads": 2}, "brain's num_key_value_heads is 4"),
         ({"hidden_size": 96}, "hidden_size 96"),
-        ({"horizon": 0}, "horizon must be 1 or more; got 0"),
+        ({"horizon": 0}, "horizon must be an integer of 1 or more; got 0"),
         ({"position_offset": -1}, "position_offset"),
     ],
 )

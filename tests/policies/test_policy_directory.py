@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cerebella.interfaces import Policy
 from cerebella.models.config import preset
 from cerebella.models.vla import VLA
 from cerebella.policies import HoldPolicy, VLAPolicy, load_policy
-from cerebella.policies.directory import StageRecord, save_policy
+from cerebella.policies.directory import REQUIRED_FILES, StageRecord, save_policy
 from cerebella.policies.vla_policy import noise_seed
 from cerebella.processing.hub_processor import Qwen3VLProcessor
 from cerebella.processing.images import ImageConfig
@@ -131,7 +132,53 @@ def test_a_mixture_of_attention_rules_is_refused(directory: Path, tmp_path: Path
         load_policy(copy)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "embodiment.json", "statistics.json"])
+@pytest.mark.parametrize("name", REQUIRED_FILES)
+@pytest.mark.parametrize("content", ["", "{", "[1]", "{}"])
+def test_a_damaged_file_is_named(directory: Path, tmp_path: Path, name: str, content: str) -> None:
+    shutil.copytree(directory, tmp_path / "damaged")
+    (tmp_path / "damaged" / name).write_text(content)
+    with pytest.raises(ValueError, match=name):
+        load_policy(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "value", "said"),
+    [
+        ("config.json", ("model", "horizon"), "6", "horizon must be an integer of 1 or more; got '6'"),
+        ("config.json", ("model", "brain"), None, "brain must hold the fields of a Qwen3VLConfig"),
+        ("config.json", ("model", "brain", "image_token_id"), 5, "the id 1022; the brain expects 5"),
+        ("config.json", ("images", "patch_size"), 16, "images.patch_size is 16, but the brain's patch_size is 8"),
+        ("config.json", ("images", "colour"), 1, "unexpected keyword argument 'colour'"),
+        ("config.json", ("stages", 0, "max_prefix"), 6, r"max_prefix must be in 0..5 rows; got 6"),
+        ("embodiment.json", ("views",), ["front"], "has the view 'front'; known views: base"),
+        ("embodiment.json", ("control_hz",), 0, "control_hz must be a finite number above 0; got 0"),
+        ("embodiment.json", ("actions", 0, "low"), "a", "low must be a finite number; got 'a'"),
+        ("embodiment.json", ("actions", 0, "slot"), 32, r"uses the action slot 32; the model has 32"),
+        ("statistics.json", ("conveyor/end_effector", "spread"), [1], "unexpected keyword argument 'spread'"),
+        ("tokenizer.json", ("model", "vocab"), {}, "tokenizer.json cannot be read"),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_entry_is_explained(
+    directory: Path, tmp_path: Path, name: str, where: tuple[str | int, ...], value: object, said: str
+) -> None:
+    shutil.copytree(directory, tmp_path / "wrong")
+    content = json.loads((tmp_path / "wrong" / name).read_text())
+    place = content
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    (tmp_path / "wrong" / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=said):
+        load_policy(tmp_path / "wrong")
+
+
+def test_one_prefix_for_each_observation(policy: VLAPolicy) -> None:
+    with pytest.raises(ValueError, match="2 observations and 1 prefixes"):
+        policy.infer_batch([observation(0), observation(1)], [NO_PREFIX])
+
+
+@pytest.mark.parametrize("name", REQUIRED_FILES)
 def test_a_missing_file_is_named(directory: Path, tmp_path: Path, name: str) -> None:
     for file in directory.iterdir():
         if file.name != name:

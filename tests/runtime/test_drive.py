@@ -100,6 +100,8 @@ def test_embodiments_are_compared_by_what_their_numbers_mean() -> None:
     check_embodiment(ours, make_embodiment(limit=1.0))
     with pytest.raises(ValueError, match="made for the control_hz 30"):
         check_embodiment(ours, replace(ours, control_hz=50.0))
+    with pytest.raises(ValueError, match="looks through the view 'ego'; this robot has the views none"):
+        check_embodiment(replace(ours, views=("ego",)), replace(ours, views=()))
     with pytest.raises(ValueError, match="made for the state vector chunk_measured"):
         check_embodiment(ours, replace(ours, states=ours.states[::-1]))
     with pytest.raises(ValueError, match=r"action vector .*value \[m, .*value \[rad, "):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -60,22 +61,25 @@ def verify_golden(prefix: Path, tolerance: float = TOLERANCE) -> GoldenReport:
 
     Raises:
         FileNotFoundError: config, weights or data are missing (names the file).
-        ValueError: the weights do not fit the config, or a vector is missing (names it).
+        ValueError: the weights do not fit the config, a vector is missing or of another shape (names it), or the tolerance
+            is no number.
     """
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"tolerance must be 0 or more (absolute error); got {tolerance}")
     config_file, weights_file, data_file = (
         _existing(prefix, ending) for ending in ("config.json", "weights.safetensors", "data.safetensors")
     )
     config = checkpoint.read_released_config(config_file)
-    data = load_file(data_file)
-    batch = _batch(config, data)
+    data = _vectors(data_file)
     model = _model(config, weights_file)
     train_file = _file(prefix, "train.safetensors")
     try:
+        batch = _batch(config, data)
         with torch.no_grad():
             errors = _inference_errors(model, batch, data)
             if train_file.is_file():
                 trained = _model(config.with_mask("band"), weights_file)
-                errors |= _training_errors(trained, batch, load_file(train_file))
+                errors |= _training_errors(trained, batch, _vectors(train_file))
     except KeyError as error:
         raise ValueError(f"golden vectors {prefix} lack {error}") from error
     return GoldenReport(str(prefix), errors, tolerance)
@@ -90,6 +94,13 @@ def _existing(prefix: Path, ending: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"golden vectors {prefix}: the file {path} is missing")
     return path
+
+
+def _vectors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
 def _model(config: ModelConfig, weights_file: Path) -> VLA:
@@ -115,14 +126,15 @@ def _inference_errors(model: VLA, batch: Batch, data: dict[str, Tensor]) -> dict
     is_valid = batch.attention_mask.bool()
     num_brain_layers = model.config.brain["text_config"]["num_hidden_layers"]
     positions = brain.position_ids(model.brain, batch)
-    errors = {"position_ids": _largest_error(positions[:, is_valid], data["position_ids"][:, is_valid])}
+    errors = {"position_ids": _largest_error("position_ids", positions[:, is_valid], data["position_ids"][:, is_valid])}
     everything = brain.encode(model.brain, batch, num_brain_layers)
     for layer in range(num_brain_layers):
         for name, tensor in (("key", everything.keys[layer]), ("value", everything.values[layer])):
             expected = data[f"{name}.{layer}"].transpose(1, 2)[is_valid]
-            errors[f"{name}.{layer}"] = _largest_error(tensor.transpose(1, 2)[is_valid], expected)
+            quantity = f"{name}.{layer}"
+            errors[quantity] = _largest_error(quantity, tensor.transpose(1, 2)[is_valid], expected)
     actions = model.sample(model.encode(batch), batch.state, data["noise"], batch.action_mask)
-    return {**errors, "actions": _largest_error(actions, data["actions"])}
+    return {**errors, "actions": _largest_error("actions", actions, data["actions"])}
 
 
 def _training_errors(model: VLA, batch: Batch, data: dict[str, Tensor]) -> dict[str, float]:
@@ -146,9 +158,14 @@ def _training_errors(model: VLA, batch: Batch, data: dict[str, Tensor]) -> dict[
             "loss_freq": losses.frequency,
         }
         for name, tensor in computed.items():
-            errors[f"p{length}.{name}"] = _largest_error(tensor, data[f"p{length}.{name}"].view_as(tensor))
+            quantity = f"p{length}.{name}"
+            errors[quantity] = _largest_error(quantity, tensor, data[quantity])
     return errors
 
 
-def _largest_error(computed: Tensor, expected: Tensor) -> float:
-    return float((computed - expected).abs().max())
+def _largest_error(quantity: str, computed: Tensor, expected: Tensor) -> float:
+    if computed.numel() != expected.numel():
+        raise ValueError(
+            f"golden vector {quantity!r} is {list(expected.shape)}; the model gives {list(computed.shape)}"
+        )
+    return float((computed - expected.view_as(computed)).abs().max())

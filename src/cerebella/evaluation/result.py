@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cerebella.embodiment import read_json_object
 from cerebella.evaluation.statistics import wilson_interval
 
 SCHEMA_VERSION = "1.0"
@@ -128,8 +129,34 @@ def write_result(path: Path, result: Mapping[str, Any]) -> Path:
     return path
 
 
+def check_can_write(path: Path) -> None:
+    """Find out before a long run, not after it; makes the folder, leaves no file.
+
+    Raises:
+        ValueError: the file cannot be written, and why.
+    """
+    blocking = next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None)
+    if blocking is not None:
+        raise ValueError(f"cannot write {path}: {blocking} is a file, not a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror} ({error.filename})") from error
+
+
 def read_result(path: Path) -> dict[str, Any]:
-    """Read and check what `write_result` wrote."""
-    result: dict[str, Any] = json.loads(path.read_text())
-    validate_result(result)
+    """Read and check what `write_result` wrote.
+
+    Raises:
+        ValueError: not JSON, or not a result; names the file.
+    """
+    result = read_json_object(path)
+    try:
+        validate_result(result)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return result

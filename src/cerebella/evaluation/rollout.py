@@ -277,6 +277,8 @@ def _episode(
     metrics: dict[str, float | None] = {name: float(value) for name, value in status.metrics.items()}
     metrics |= episode_metrics(log, executor.requests)
     metrics["underruns"] = executor.counters.num_underruns
+    metrics["num_delay_clamped"] = executor.counters.num_delay_clamped
+    metrics["num_untrained"] = executor.counters.num_untrained
     metrics["plan_disagreement_m"] = _mean_disagreement(executor.requests, recorder.chunks, log.positions)
     return Episode(
         seed=seed,

@@ -15,10 +15,11 @@ from tqdm import tqdm
 from cerebella.embodiment import Embodiment
 from cerebella.envs.registry import ENVIRONMENTS, make_environment
 from cerebella.evaluation.fingerprint import run_fingerprint
-from cerebella.evaluation.result import make_result, write_result
+from cerebella.evaluation.result import check_can_write, make_result, write_result
 from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual
 from cerebella.evaluation.summary import Cell, episode_rows, summarise
 from cerebella.interfaces import Environment, Policy, PolicyMetadata
+from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.drive import check_embodiment
 from cerebella.runtime.executor import MODES, ExecutorConfig, Mode
 
@@ -64,6 +65,9 @@ class EvalConfig:
             raise ValueError(f"episodes must be 1 or more; got {self.episodes}")
         if self.delay < 0:
             raise ValueError(f"delay must be 0 or more ticks; got {self.delay}")
+        if self.batch < 1:
+            raise ValueError(f"batch must be 1 or more environments; got {self.batch}")
+        episode_seeds(self.seed, self.episodes)
 
 
 def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
@@ -72,8 +76,11 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     Raises:
         ValueError: an unknown name, or a policy that does not fit the suite or the mode.
         FileNotFoundError: no such policy directory.
+        InferenceFailure: the policy's answers were refused five times in a row.
     """
     start_s = time.monotonic()
+    if config.json is not None:
+        check_can_write(config.json)
     run = run_fingerprint(config.seed)
     with_images = config.policy not in NAMED_POLICIES
 
@@ -82,9 +89,9 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
 
     source, metadata = open_policy(config.policy, make())
     check_policy(metadata, make().embodiment, config.mode)
-    executor = ExecutorConfig(
-        mode=as_mode(config.mode), execute_horizon=config.execute_horizon or metadata.horizon // 2
-    )
+    execute_horizon = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
+    check_execute_horizon(execute_horizon, metadata.horizon)
+    executor = ExecutorConfig(mode=as_mode(config.mode), execute_horizon=execute_horizon)
     cell = Cell(config.mode, config.delay, "tick", executor.execute_horizon, metadata)
     loaded_s = time.monotonic()
     with tqdm(total=config.episodes, desc=cell.name, unit="episode", disable=not show_progress) as bar:

@@ -104,6 +104,8 @@ def summarise(cell: Cell, episodes: Sequence[Episode], on_wall_clock: bool) -> d
         "num_requests": len(requests),
         "late_share": _share(sum(request.outcome == "late" for request in requests), len(arrived)),
         "num_rejected": sum(request.outcome == "rejected" for request in requests),
+        "num_delay_clamped": int(sum(episode.metrics["num_delay_clamped"] or 0.0 for episode in episodes)),
+        "num_untrained": int(sum(episode.metrics["num_untrained"] or 0.0 for episode in episodes)),
         "delay_ticks": quantiles(waited, ("mean", "p50", "p95", "max")),
         "seam_ratio": quantiles(ratios)
         | {"share_above_3": _share(int((ratios > metrics.SEAM_LIMIT).sum()), ratios.size)},

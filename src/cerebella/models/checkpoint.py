@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cerebella.embodiment import read_json_object
 from cerebella.models.config import MASK_DEFAULTS, ModelConfig
 from cerebella.models.vla import VLA
 
 TIED_HEAD = "brain.lm_head.weight"
 INDEX_FILE = "model.safetensors.index.json"
 _NUMBER_TYPE_KEYS = ("dtype", "torch_dtype")
+_NUM_LISTED = 8
 
 
 def from_released(name: str) -> str:
@@ -54,7 +56,8 @@ def load_weights(model: VLA, path: Path) -> None:
 
     Raises:
         FileNotFoundError: no such file (names it).
-        ValueError: tensors missing, unexpected or of another shape (lists them); the model is then partly filled.
+        ValueError: not a safetensors file; or tensors missing, unexpected or of another shape (lists some): the model is
+            then partly filled.
     """
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not _is_tied_head(model, name)}
     problems: list[str] = []
@@ -73,7 +76,9 @@ def load_weights(model: VLA, path: Path) -> None:
                 wanted[name].copy_(tensor)
     problems += [f"missing {to_released(name)}" for name in wanted if name not in found]
     if problems:
-        raise ValueError(f"{path} does not fit the model {model.config.name!r}: " + "; ".join(problems))
+        rest = f"; and {len(problems) - _NUM_LISTED} more" if len(problems) > _NUM_LISTED else ""
+        listed = "; ".join(problems[:_NUM_LISTED]) + rest
+        raise ValueError(f"{path} does not fit the model {model.config.name!r}: {listed}")
 
 
 def save_released(model: VLA, path: Path, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -96,7 +101,7 @@ def read_released_config(path: Path) -> ModelConfig:
         FileNotFoundError: no such file. ValueError: a field is missing or does not fit.
     """
     path = path / "config.json" if path.is_dir() else path
-    fields = json.loads(path.read_text())
+    fields = read_json_object(path)
     window, offset = MASK_DEFAULTS["causal"]
     try:
         cerebellum = fields["dit_config"]
@@ -119,6 +124,8 @@ def read_released_config(path: Path) -> ModelConfig:
         )
     except KeyError as error:
         raise ValueError(f"{path} is not a released config: the field {error} is missing") from error
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not a released config: {error}") from error
 
 
 def _without_number_types(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,9 +146,12 @@ def _stored_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     for file in _weight_files(path):
         if not file.is_file():
             raise FileNotFoundError(f"weights file {file} is missing")
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                yield name, tensors.get_tensor(name)
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    yield name, tensors.get_tensor(name)
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from error
 
 
 def _weight_files(path: Path) -> list[Path]:

@@ -67,16 +67,21 @@ class ModelConfig:
             raise ValueError(f"mask_variant is {self.mask_variant!r}; known variants: {', '.join(MASK_VARIANTS)}")
         sizes = ("hidden_size", "num_layers", "head_dim", "num_kv_heads", "mask_window")
         for name in (*sizes, "state_dim", "action_dim", "horizon", "num_flow_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
-        if self.position_offset < 0:
-            raise ValueError(f"position_offset must be 0 or more (positions); got {self.position_offset}")
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise ValueError(f"{name} must be an integer of 1 or more; got {value!r}")
+        if not isinstance(self.position_offset, int) or self.position_offset < 0:
+            raise ValueError(f"position_offset must be an integer of 0 or more; got {self.position_offset!r}")
+        for part in ("text_config", "vision_config"):
+            if not isinstance(self.brain, Mapping) or not isinstance(self.brain.get(part), Mapping):
+                raise ValueError(f"brain must hold the fields of a Qwen3VLConfig, among them {part}")
         if self.hidden_size % self.head_dim or self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be head_dim {self.head_dim} times a multiple of "
                 f"num_kv_heads {self.num_kv_heads}"
             )
         text = self.brain["text_config"]
+        if "rope_theta" not in text and "rope_theta" not in text.get("rope_parameters", {}):
+            raise ValueError("the brain's text_config must say rope_theta, itself or in rope_parameters")
         for ours, theirs in (("head_dim", "head_dim"), ("num_kv_heads", "num_key_value_heads")):
             if getattr(self, ours) != text[theirs]:
                 raise ValueError(f"{ours} is {getattr(self, ours)}, but the brain's {theirs} is {text[theirs]}")
@@ -113,7 +118,9 @@ class ModelConfig:
             raise ValueError(f"unknown model config fields: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         try:
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            raise ValueError(f"incomplete model config: the field {error} is missing") from error
+        except TypeError as error:
             raise ValueError(f"incomplete model config: {error}") from error
 
     def with_mask(self, variant: MaskVariant, window: int | None = None, offset: int | None = None) -> "ModelConfig":

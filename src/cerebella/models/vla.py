@@ -51,6 +51,10 @@ class VLA(nn.Module):
             ValueError: a shape does not fit the config, or a prefix length is not in 0..H-1.
         """
         prefix_length = self._check(context, state, noisy_actions, action_mask, prefix_length)
+        if flow_time.shape != (len(context),):
+            raise ValueError(
+                f"flow_time must be float[{len(context)}] (0 noise .. 1 data); got {list(flow_time.shape)}"
+            )
         seating = self.cerebellum.seat(context, prefix_length, hidden_columns)
         return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
 

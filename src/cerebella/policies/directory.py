@@ -2,7 +2,7 @@
 
 config.json         model geometry, attention rule, image geometry, stages trained
 model.safetensors   weights
-tokenizer*.json, preprocessor_config.json ...   what Transformers needs
+tokenizer*.json, processor_config.json   what Transformers needs
 embodiment.json  statistics.json  recipe.json  curves.jsonl  README.md
 """
 
@@ -16,19 +16,34 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
+from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
-from cerebella.embodiment import Embodiment
+from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.interfaces import PolicyMetadata
 from cerebella.models.checkpoint import load_weights
-from cerebella.models.config import ModelConfig
+from cerebella.models.config import MASK_VARIANTS, ModelConfig
 from cerebella.models.vla import VLA
 from cerebella.policies.vla_policy import VLAPolicy
 from cerebella.processing.hub_processor import make_hub_processor
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
+from cerebella.processing.prompt import IMAGE_TOKEN
 from cerebella.processing.statistics import Statistics
 
 FORMAT_VERSION = 1
+_SAME_IN_BRAIN = (
+    ("patch_size", "patch_size"),
+    ("merge_size", "spatial_merge_size"),
+    ("temporal_patch_size", "temporal_patch_size"),
+)
+REQUIRED_FILES = (
+    "config.json",
+    "model.safetensors",
+    "embodiment.json",
+    "statistics.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 TIED_HEAD = "brain.lm_head.weight"
 """Shares its storage with the token embeddings; stored once, under their name."""
 
@@ -91,16 +106,10 @@ def load_policy(
             trained under another attention rule than the one configured, or not what the caller relies on.
     """
     directory = Path(directory)
-    for name in ("config.json", "model.safetensors", "embodiment.json", "statistics.json"):
+    for name in REQUIRED_FILES:
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} is not a policy directory: {name} is missing")
-    config = json.loads((directory / "config.json").read_text())
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{directory}: format_version {config.get('format_version')!r}; this release reads {FORMAT_VERSION}"
-        )
-    model_config = ModelConfig.from_json(json.dumps(config["model"]))
-    stages = [StageRecord(**stage) for stage in config["stages"]]
+    model_config, images, stages = _read_config(directory / "config.json")
     _check_variant(directory, model_config, stages, mask_variant)
     robot = Embodiment.load(directory / "embodiment.json")
     if embodiment is not None and robot.name != embodiment:
@@ -111,8 +120,8 @@ def load_policy(
     processor = Processor(
         embodiment=robot,
         statistics=statistics,
-        tokenizer=AutoTokenizer.from_pretrained(directory),
-        images=ImageConfig(**config["images"]),
+        tokenizer=_read_tokenizer(directory, model_config),
+        images=images,
         horizon=model_config.horizon,
         model_state_dim=model_config.state_dim,
         model_action_dim=model_config.action_dim,
@@ -128,6 +137,55 @@ def load_policy(
     return VLAPolicy(model, processor, metadata, num_flow_steps)
 
 
+def _read_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:
+    """What `config.json` holds, checked; every ValueError names the file."""
+    stored = read_json_object(path)
+    if stored.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format_version {stored.get('format_version')!r}; this release reads {FORMAT_VERSION}"
+        )
+    try:
+        model = ModelConfig.from_json(json.dumps(stored["model"]))
+        images = ImageConfig(**stored["images"])
+        stages = [StageRecord(**stage) for stage in stored["stages"]]
+        vision = model.brain["vision_config"]
+        for ours, theirs in _SAME_IN_BRAIN:
+            if getattr(images, ours) != vision[theirs]:
+                raise ValueError(
+                    f"images.{ours} is {getattr(images, ours)!r}, but the brain's {theirs} is {vision[theirs]}"
+                )
+        for stage in stages:
+            if not 0 <= stage.max_prefix < model.horizon:
+                raise ValueError(
+                    f"stage {stage.name!r}: max_prefix must be in 0..{model.horizon - 1} rows; got {stage.max_prefix}"
+                )
+    except KeyError as error:
+        raise ValueError(f"{path}: the field {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return model, images, stages
+
+
+def _read_tokenizer(directory: Path, config: ModelConfig) -> Qwen2Tokenizer:
+    """The tokenizer of a policy directory; a ValueError if it is broken or was made for another brain."""
+    read_json_object(directory / "tokenizer_config.json")
+    vocabulary = read_json_object(directory / "tokenizer.json").get("added_tokens")
+    index = {token.get("content"): token.get("id") for token in vocabulary or [] if isinstance(token, dict)}
+    wanted = config.brain["image_token_id"]
+    if index.get(IMAGE_TOKEN) != wanted:
+        raise ValueError(
+            f"{directory / 'tokenizer.json'}: the token {IMAGE_TOKEN!r} has the id {index.get(IMAGE_TOKEN)}; "
+            f"the brain expects {wanted}"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except Exception as error:  # the tokenizers library raises nothing narrower for a vocabulary that does not fit
+        raise ValueError(f"{directory / 'tokenizer.json'} cannot be read: {error}") from error
+    if tokenizer.pad_token is None:
+        raise ValueError(f"{directory / 'tokenizer_config.json'}: the pad_token is missing")
+    return tokenizer
+
+
 def weights_hash(directory: Path) -> str:
     """First twelve hex digits of the SHA-256 of the weights file."""
     return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()[:12]
@@ -140,6 +198,8 @@ def _check_variant(directory: Path, config: ModelConfig, stages: Sequence[StageR
             f"{directory}: the model is configured for the attention rule {config.mask_variant!r}, but its stages were "
             f"trained with {', '.join(sorted(trained))}; running it would mix two rules"
         )
+    if wanted is not None and wanted not in MASK_VARIANTS:
+        raise ValueError(f"unknown attention rule {wanted!r}; known rules: {', '.join(MASK_VARIANTS)}")
     if wanted is not None and wanted != config.mask_variant:
         raise ValueError(
             f"{directory} was trained with the attention rule {config.mask_variant!r}; it cannot run as {wanted!r}"

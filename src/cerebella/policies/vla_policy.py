@@ -21,11 +21,16 @@ class VLAPolicy:
         model: put into evaluation mode. processor: of the same policy directory.
         metadata: what an executor must know.
         num_flow_steps: Euler steps, 1 or more; None takes the model's own.
+
+    Raises:
+        ValueError: fewer than one flow step.
     """
 
     def __init__(
         self, model: VLA, processor: Processor, metadata: PolicyMetadata, num_flow_steps: int | None = None
     ) -> None:
+        if num_flow_steps is not None and num_flow_steps < 1:
+            raise ValueError(f"num_flow_steps must be 1 or more; got {num_flow_steps}")
         self.model = model.eval()
         self.processor = processor
         self.metadata = metadata

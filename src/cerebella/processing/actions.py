@@ -20,13 +20,13 @@ def to_relative(embodiment: Embodiment, actions: FloatArray, states: FloatArray)
         ValueError: wrong widths, or a relative rotation (these do not subtract).
     """
     embodiment.check_actions(actions)
-    return actions - _references(embodiment, states)
+    return actions - _references(embodiment, actions, states)
 
 
 def to_absolute(embodiment: Embodiment, relative: FloatArray, states: FloatArray) -> FloatArray:
     """The inverse of `to_relative`."""
     embodiment.check_actions(relative)
-    return relative + _references(embodiment, states)
+    return relative + _references(embodiment, relative, states)
 
 
 def to_slots(embodiment: Embodiment, actions: FloatArray, model_action_dim: int) -> FloatArray:
@@ -49,12 +49,17 @@ def state_slots(embodiment: Embodiment, model_state_dim: int) -> list[int]:
 
 def _check_slots(what: str, slots: list[int], width: int, name: str) -> list[int]:
     if max(slots) >= width:
-        raise ValueError(f"embodiment {name!r} puts a {what} into slot {max(slots)}; the model has {width} slots")
+        raise ValueError(
+            f"embodiment {name!r} uses the {what} slot {max(slots)}; the model has {width} (0..{width - 1})"
+        )
     return slots
 
 
-def _references(embodiment: Embodiment, states: FloatArray) -> FloatArray:
+def _references(embodiment: Embodiment, actions: FloatArray, states: FloatArray) -> FloatArray:
     """float32[n, 1, action_dim]: the measured pose where a dimension is relative, 0 elsewhere."""
+    wanted = (len(actions), embodiment.state_dim)
+    if states.shape != wanted:
+        raise ValueError(f"states must be float32{list(wanted)}, one for each chunk; got {list(states.shape)}")
     references = np.zeros((len(states), 1, embodiment.action_dim), dtype=np.float32)
     for j, dimension in enumerate(embodiment.actions):
         if not dimension.relative:

@@ -60,7 +60,11 @@ class Processor:
 
     def encode_samples(self, samples: Sequence[Sample]) -> Batch:
         """Training windows to a batch with targets. Raises ValueError on another robot's sample or horizon."""
+        if not samples:
+            raise ValueError("need at least one sample; got none")
         for sample in samples:
+            self.embodiment.check_state(sample.state)
+            self.embodiment.check_actions(sample.actions)
             if sample.robot_type != self.embodiment.name or sample.control_mode != self.embodiment.control_mode:
                 raise ValueError(
                     f"a sample of {sample.robot_type}/{sample.control_mode} came to the processor of "
@@ -89,8 +93,15 @@ class Processor:
             action_prefixes: one float32[p, action_dim] per observation, absolute, raw units; p may differ, 0 <= p < H.
 
         Raises:
-            ValueError: wrong widths, a missing view, p >= H, or a prefix that is not finite.
+            ValueError: wrong widths, a missing view, p >= H, a prefix that is not finite, or not one prefix for each.
         """
+        if not observations or len(action_prefixes) != len(observations):
+            raise ValueError(
+                f"need one action_prefix per observation, and at least one observation; got {len(observations)} "
+                f"observations and {len(action_prefixes)} prefixes"
+            )
+        for observation in observations:
+            self.embodiment.check_state(observation.state)
         states = np.stack([observation.state for observation in observations])
         shape = (len(observations), self.horizon, self.model_action_dim)
         prefix = np.zeros(shape, dtype=np.float32)
@@ -115,7 +126,13 @@ class Processor:
         """Model actions float32[n, H, A] to absolute raw targets float32[n, H, action_dim].
 
         `states`: float32[n, state_dim], those of the observations that were encoded.
+
+        Raises:
+            ValueError: a wrong shape.
         """
+        wanted = (len(states), self.horizon, self.model_action_dim)
+        if actions.shape != wanted:
+            raise ValueError(f"actions must be float{list(wanted)}; got {list(actions.shape)}")
         normalized = actions.detach().float().cpu().numpy()[..., self.action_slots]
         return to_absolute(self.embodiment, self.statistics.denormalize_actions(normalized), states)
 
@@ -131,8 +148,6 @@ class Processor:
         action_mask: Tensor,
         **targets: Tensor,
     ) -> Batch:
-        for state in states:
-            self.embodiment.check_state(state)
         ordered = [self._ordered(views) for views in images]
         flat = [image for views in ordered for image in views]
         pixel_values, grid = patchify(flat, self.images) if flat else (None, None)
@@ -177,10 +192,10 @@ class Processor:
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.int64)
 
     def _check_prefix(self, rows: FloatArray) -> None:
-        if rows.ndim != 2 or rows.shape[1] != self.embodiment.action_dim:
+        if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != self.embodiment.action_dim:
             raise ValueError(
                 f"action_prefix must be float32[p, {self.embodiment.action_dim}] (absolute, raw units; p = 0 is "
-                f"an empty array); got {list(rows.shape)}"
+                f"an empty array); got {rows.dtype}{list(rows.shape)}"
             )
         if len(rows) >= self.horizon:
             raise ValueError(f"action_prefix must be shorter than the horizon {self.horizon}; got {len(rows)} rows")

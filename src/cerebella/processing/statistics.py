@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cerebella.embodiment import read_json_object
 from cerebella.types import FloatArray
 
 SMALLEST_STD = 1e-6
@@ -71,14 +72,18 @@ class Statistics:
         """Read one entry of `statistics.json`.
 
         Raises:
-            FileNotFoundError: no such file. ValueError: no entry for this robot type and control mode (lists them).
+            FileNotFoundError: no such file. ValueError: no entry for this robot type and control mode (lists them), or one
+                that is incomplete.
         """
-        entries = json.loads(path.read_text())
+        entries = read_json_object(path)
         key = f"{robot_type}/{control_mode}"
         if key not in entries:
-            raise ValueError(f"{path} has no statistics for {key!r}; it has: {', '.join(sorted(entries))}")
-        arrays = {name: np.asarray(values, dtype=np.float32) for name, values in entries[key].items()}
-        return cls(robot_type=robot_type, control_mode=control_mode, **arrays)
+            raise ValueError(f"{path} has no statistics for {key!r}; it has: {', '.join(sorted(entries)) or 'none'}")
+        try:
+            arrays = {name: np.asarray(values, dtype=np.float32) for name, values in entries[key].items()}
+            return cls(robot_type=robot_type, control_mode=control_mode, **arrays)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, {key!r}: {error}") from error
 
     def _fields(self) -> dict[str, object]:
         names = ("action_mean", "action_std", "state_mean", "state_std")

@@ -70,10 +70,17 @@ class ConveyorRecipe:
     """A complete run.
 
     Args:
-        preset: model size. horizon: rows of a chunk. out: the policy directory to write.
-        seed: decides windows, initial weights and every draw. num_windows: expert windows, 30 Hz.
+        preset: model size, one of micro, nano, tiny, small, xr0.
+        horizon: rows of a chunk.
+        out: the policy directory to write.
+        seed: decides windows, initial weights and every draw.
+        num_windows: expert windows, 30 Hz.
         committed_share: share of the windows of prefix-conditioned stages whose first rows an older plan promised.
-        num_threads: of the CPU. stop_after: end after so many optimiser steps; the next call continues.
+        precision: of the forward pass; weights and optimiser stay float32.
+        num_threads: threads of the CPU.
+        save_every: optimiser steps between two checkpoints.
+        stop_after: end after so many optimiser steps; the next call continues.
+        show_progress: draw a progress bar.
     """
 
     preset: str = "micro"

@@ -39,7 +39,7 @@ def drive(
 
     Raises:
         ValueError: the policy was made for another embodiment.
-        RuntimeError: too many inferences failed in a row.
+        InferenceFailure: too many inferences failed in a row.
     """
     check_embodiment(executor.metadata.embodiment, environment.embodiment)
     schedule = TickSchedule(1.0 / environment.embodiment.control_hz, clock)
@@ -59,7 +59,8 @@ def drive(
 def check_embodiment(policy: Embodiment, robot: Embodiment) -> None:
     """Raise a ValueError naming the first difference that would make a policy's numbers mean something else.
 
-    Compared: name, control mode, rates, and each dimension's name, unit, kind and frame, in order.
+    Compared: name, control mode, rates, and each dimension's name, unit, kind and frame, in order; and the robot must
+    have every camera view that the policy looks through. Ranges may differ.
     """
     for what in ("name", "control_mode", "policy_hz", "control_hz"):
         ours, theirs = getattr(policy, what), getattr(robot, what)
@@ -68,6 +69,11 @@ def check_embodiment(policy: Embodiment, robot: Embodiment) -> None:
     for what, ours, theirs in (("state", policy.states, robot.states), ("action", policy.actions, robot.actions)):
         if (expected := _meaning(ours)) != (got := _meaning(theirs)):
             raise ValueError(f"the policy was made for the {what} vector {expected}; this robot has {got}")
+    if missing := [view for view in policy.views if view not in robot.views]:
+        raise ValueError(
+            f"the policy looks through the view {missing[0]!r}; this robot has the views "
+            f"{', '.join(robot.views) or 'none'}"
+        )
 
 
 def _meaning(dimensions: tuple[Dimension, ...]) -> str:

@@ -27,6 +27,10 @@ Mode = Literal["sync", "naive", "prefix"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 
+class InferenceFailure(RuntimeError):
+    """Too many inferences in a row were rejected; the message says why the last one was."""
+
+
 @dataclass(frozen=True)
 class ExecutorConfig:
     """How chunks are run.
@@ -34,7 +38,7 @@ class ExecutorConfig:
     Args:
         mode: one of `MODES`.
         execute_horizon: s, rows of a chunk before the next request; 1..H.
-        max_consecutive_failures: so many rejected replies in a row end the run with a RuntimeError.
+        max_consecutive_failures: so many rejected replies in a row end the run with an `InferenceFailure`.
     """
 
     mode: Mode
@@ -111,7 +115,8 @@ class Executor:
 
         Raises:
             ValueError: a wrong state length, or a tick that is not after the last one.
-            RuntimeError: too many inferences failed in a row, or `command` was not called for the last tick.
+            InferenceFailure: too many inferences failed in a row.
+            RuntimeError: `command` was not called for the last tick.
         """
         if self._is_awaiting_command:
             raise RuntimeError(f"observe(tick {observation.tick}) before command() of the last observation")
@@ -129,7 +134,8 @@ class Executor:
         Every command is inside the embodiment's range. Without a row to run it is `embodiment.hold`.
 
         Raises:
-            RuntimeError: too many inferences failed in a row, or `observe` was not called for this tick.
+            InferenceFailure: too many inferences failed in a row.
+            RuntimeError: `observe` was not called for this tick.
         """
         if self._observation is None or not self._is_awaiting_command:
             raise RuntimeError("command() needs observe() first, once per tick")
@@ -216,7 +222,7 @@ class Executor:
         self.counters.rejections[reason.split(":")[0]] += 1
         self._num_failures += 1
         if self._num_failures >= self.config.max_consecutive_failures:
-            raise RuntimeError(f"{self._num_failures} inferences in a row were rejected; the last: {reason}")
+            raise InferenceFailure(f"{self._num_failures} inferences in a row were rejected; the last: {reason}")
 
     def _accept(self, request: RequestRecord, chunk: ActionChunk) -> None:
         """Splice: anchor the new chunk at the rows really consumed, with its prefix rows as promised."""

@@ -221,6 +221,8 @@ def _evaluate(infer_batch: InferBatch, requests: list[Request]) -> list[Reply]:
         chunks = infer_batch([request.observation for request in requests], [r.action_prefix for r in requests])
         if len(chunks) != len(requests):
             raise ValueError(f"infer_batch returned {len(chunks)} chunks for {len(requests)} observations")
+        if foreign := [chunk for chunk in chunks if not isinstance(chunk, ActionChunk)]:
+            raise TypeError(f"the policy returned a {type(foreign[0]).__name__}, not an ActionChunk")
     except Exception as error:  # the boundary to a foreign policy: whatever it raises becomes a reply, and is counted
         if len(requests) > 1:
             return [reply for request in requests for reply in _evaluate(infer_batch, [request])]

@@ -33,11 +33,12 @@ def reset(seeds: Sequence[int] | NDArray[np.int64], perturbation: bool, config: 
         config: the constants.
 
     Raises:
-        ValueError: a seed is negative, or there is none.
+        ValueError: a seed is negative or no integer, or there is none.
     """
-    numbers = [int(seed) for seed in seeds]
-    if not numbers or min(numbers) < 0:
-        raise ValueError(f"conveyor: seeds must be one or more integers of 0 or above; got {numbers[:8]}")
+    given = list(seeds)
+    if not given or any(not isinstance(seed, int | np.integer) or seed < 0 for seed in given):
+        raise ValueError(f"conveyor: seeds must be one or more integers of 0 or above; got {given[:8]}")
+    numbers = [int(seed) for seed in given]
     draws = _Draws(np.stack([np.random.default_rng(seed).random(_NUM_DRAWS) for seed in numbers]))
     count = len(numbers)
     positions, is_present = _place_parts(config, draws)
