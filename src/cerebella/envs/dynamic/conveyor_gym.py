@@ -26,7 +26,7 @@ Observations = dict[str, Any]
 
 
 def register_conveyor() -> None:
-    """Make `gymnasium.make("cerebella/Conveyor-v0")` known; a second call changes nothing."""
+    """Make `gymnasium.make("cerebella/Conveyor-v0")` known; importing `cerebella.envs` does. A second call changes nothing."""
     if GYMNASIUM_ID not in gymnasium.registry:
         gymnasium.register(
             id=GYMNASIUM_ID,
