@@ -130,6 +130,14 @@ def test_eval_ends_with_one_json_line_after_the_path(tmp_path: Path, capsys: pyt
     assert len(json.loads(target.read_text())["episodes"]) == 2
 
 
+def test_eval_says_when_the_delay_does_not_fit_the_horizon(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", "dynamic/conveyor", "--policy", "zero", "--episodes", "1", "--delay", "9", "--mode"]
+    assert cli.main([*words, "naive"]) == 0
+    assert "delay 9 ticks is more than half of horizon 16 ticks" in capsys.readouterr().err
+    assert cli.main([*words, "sync"]) == 0
+    assert "more than half" not in capsys.readouterr().err
+
+
 def test_eval_offers_every_field_of_an_evaluation() -> None:
     """The command's fields are the config's, with the same defaults; only their help is its own."""
     ours = {field.name: field.default for field in fields(cli.Eval)}

@@ -18,6 +18,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from cerebella import __version__
+from cerebella.runtime.chunks import check_horizons
 from cerebella.runtime.executor import InferenceFailure, Mode
 
 EXIT_WRONG_USE = 2
@@ -110,10 +111,20 @@ class Eval:
 
         _check_name("suite", self.suite, ENVIRONMENTS)
         result = evaluate(EvalConfig(**{field.name: getattr(self, field.name) for field in fields(self)}))
+        self._warn_of_a_delay_that_does_not_fit(result["conditions"]["cells"][0])
         if self.json is not None:
             print(f"wrote {self.json}")
         print(json.dumps({key: value for key, value in result.items() if key != "episodes"}))
         return 0
+
+    def _warn_of_a_delay_that_does_not_fit(self, cell: dict[str, Any]) -> None:
+        """A delay beyond what the horizon covers can be measured, so it is no error; but nobody should overlook it."""
+        if self.mode == "sync":
+            return
+        try:
+            check_horizons(self.delay, cell["execute_horizon"], cell["horizon"])
+        except ValueError as reason:
+            print(f"cerebella eval: note: {reason}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ def check_horizons(delay: int, execute_horizon: int, horizon: int) -> None:
     check_execute_horizon(execute_horizon, horizon)
     if delay < 0:
         raise ValueError(f"delay must be 0 or more ticks; got {delay}")
+    if 2 * delay > horizon:
+        raise ValueError(
+            f"delay {delay} ticks is more than half of horizon {horizon} ticks: no execute_horizon s fits "
+            "delay <= s <= horizon - delay. Make the inference faster, or use a policy with a longer horizon"
+        )
     if delay > execute_horizon:
         raise ValueError(
             f"delay {delay} ticks > execute_horizon {execute_horizon} ticks: the next request is due before the reply "
