@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cerebella.envs.dynamic.conveyor_env import Conveyor
 from cerebella.evaluation.fingerprint import run_fingerprint
 from cerebella.evaluation.metrics import parting_tick, reaction_ticks
-from cerebella.evaluation.result import make_result, write_result
+from cerebella.evaluation.result import check_can_write, make_result, write_result
 from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual, rollout_wall
 from cerebella.evaluation.statistics import quantiles
 from cerebella.evaluation.suites import as_mode, check_policy, episode_seeds, open_policy, policy_block, rates
@@ -28,6 +28,7 @@ from cerebella.evaluation.summary import Cell, episode_rows, summarise
 from cerebella.interfaces import Environment, Policy, PolicyMetadata
 from cerebella.recipes.demo_report import write_demo_report
 from cerebella.recipes.demo_video import write_demo_video
+from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.clock import WallClock
 from cerebella.runtime.delay import DelayEstimator, to_ticks
 from cerebella.runtime.executor import ExecutorConfig
@@ -100,13 +101,16 @@ def run_demo(config: DemoConfig) -> DemoOutcome:
     Raises:
         FileNotFoundError: no such policy directory. ValueError: the policy does not fit the task.
     """
+    for name in ("result.json", "report.html", "demo.mp4", "demo.png"):
+        check_can_write(config.out / name)
     timing: dict[str, float] = {}
     run = run_fingerprint(config.seed)
     start_s = time.monotonic()
     with _timed(timing, "load_s"):
         environment = Conveyor(with_images=config.policy != "expert")
         source, metadata = _load(config, environment)
-    s = config.execute_horizon or metadata.horizon // 2
+    s = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
+    check_execute_horizon(s, metadata.horizon)
     print(f"Policy {metadata.policy_id}: {metadata.horizon} actions per inference, {s} executed before the next.")
     print(f"Loaded in {timing['load_s']:.1f} s; {_describe_speed(source, environment)}")
 
