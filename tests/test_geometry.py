@@ -168,3 +168,16 @@ def test_bad_input_says_what_is_wrong() -> None:
         g.inverse(np.ones((4, 4)))
     with pytest.raises(ValueError, match=r"shape \[..., 4, 4\]"):
         g.compose(np.eye(3), np.eye(4))
+
+
+@given(st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(-9, 9)] * 3))
+def test_the_nearest_axis_angle_is_the_same_rotation_and_none_is_nearer(
+    axis_angle: tuple[float, ...], reference: tuple[float, ...]
+) -> None:
+    vector, wanted = np.array(axis_angle), np.array(reference)
+    nearest = g.nearest_axis_angle(vector, wanted)
+    np.testing.assert_allclose(g.so3_exp(nearest), g.so3_exp(vector), atol=1e-9)
+    angle = np.linalg.norm(vector)
+    if angle > g.ZERO_ANGLE_RAD:
+        others = [vector + 2 * np.pi * turns * vector / angle for turns in range(-4, 5)]
+        assert np.linalg.norm(nearest - wanted) <= min(np.linalg.norm(other - wanted) for other in others) + 1e-9

@@ -7,18 +7,21 @@ change to model code. Nothing here has a default where a default would move meta
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cerebella.types import VIEWS, Action, FloatArray, Observation
 
 Kind = Literal["position", "rotation", "gripper", "joint", "velocity"]
 Hold = Literal["last", "zero"]
+OpenAt = Literal["high", "low"]
 KINDS: tuple[str, ...] = get_args(Kind)
 HOLDS: tuple[str, ...] = get_args(Hold)
+OPEN_ENDS: tuple[str, ...] = get_args(OpenAt)
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,19 @@ class Dimension:
         unit: `m`, `rad`, `m/s`, or `1` for a ratio such as a gripper opening (0 closed .. 1 open).
         kind: one of `KINDS`.
         frame: the frame that the number is expressed in, e.g. `world`.
-        slot: index in the model's padded vector (XR-0: 32 wide).
+        slot: index in the model's padded vector (XR-0: 32 wide); None is measured, but no input of the model.
         low, high: the range that a healthy robot stays in, in `unit`.
+        open_at: of a gripper, the end of its range at which it is physically open.
     """
 
     name: str
     unit: str
     kind: Kind
     frame: str
-    slot: int
+    slot: int | None
     low: float
     high: float
+    open_at: OpenAt = field(default="high", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -48,8 +53,32 @@ class Dimension:
         _check_numbers(f"dimension {self.name!r}", {"low": self.low, "high": self.high})
         if not self.low < self.high:
             raise ValueError(f"dimension {self.name!r}: low {self.low} must be below high {self.high} ({self.unit})")
-        if not isinstance(self.slot, int) or self.slot < 0:
+        if self.slot is not None and (not isinstance(self.slot, int) or self.slot < 0):
             raise ValueError(f"dimension {self.name!r}: slot must be an integer of 0 or more; got {self.slot!r}")
+        if self.open_at not in OPEN_ENDS:
+            raise ValueError(f"dimension {self.name!r} is open at {self.open_at!r}; known: {', '.join(OPEN_ENDS)}")
+        if self.open_at != "high" and self.kind != "gripper":
+            raise ValueError(f"dimension {self.name!r} is a {self.kind}; only a gripper is open at an end of its range")
+
+    def opening(self, value: ArrayLike) -> FloatArray:
+        """A gripper's raw values as openings, 0 physically closed .. 1 open; not limited to that. Any shape."""
+        fraction = (np.asarray(value, dtype=np.float64) - self._closed) / (self._open - self._closed)
+        return fraction.astype(np.float32)
+
+    def from_opening(self, opening: ArrayLike) -> FloatArray:
+        """The inverse of `opening`: raw values of openings (0 closed .. 1 open). Any shape."""
+        value = self._closed + np.asarray(opening, dtype=np.float64) * (self._open - self._closed)
+        return value.astype(np.float32)
+
+    @property
+    def _open(self) -> float:
+        if self.kind != "gripper":
+            raise ValueError(f"dimension {self.name!r} is a {self.kind}; only a gripper has an opening")
+        return self.high if self.open_at == "high" else self.low
+
+    @property
+    def _closed(self) -> float:
+        return self.low if self.open_at == "high" else self.high
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,25 @@ class ActionDimension(Dimension):
             )
         if self.reference is None and (self.relative or self.hold == "last"):
             raise ValueError(f"dimension {self.name!r} needs a reference (the state dimension that measures it)")
+        if self.slot is None:
+            raise ValueError(f"dimension {self.name!r}: an action needs a slot; only a state may have none")
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Six action dimensions that are one pose in one frame: names of x, y, z (m) and of its axis_angle (rad).
+
+    Where they are relative, every row of a chunk is relative to the pose that their references measured: its position
+    in that pose's own axes, its rotation as the logarithm of the relative rotation (`geometry.relative_pose`).
+    """
+
+    position: tuple[str, str, str]
+    rotation: tuple[str, str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All six names, position first."""
+        return (*self.position, *self.rotation)
 
 
 @dataclass(frozen=True)
@@ -100,6 +148,7 @@ class Embodiment:
         states, actions: the dimensions, in vector order.
         views: camera views, in the order in which the prompt shows them.
         policy_hz: rate of the rows of a chunk. control_hz: rate of the commands to the robot.
+        poses: the action dimensions that belong together as poses; a relative rotation must be part of one.
     """
 
     name: str
@@ -109,6 +158,7 @@ class Embodiment:
     views: tuple[str, ...]
     policy_hz: float
     control_hz: float
+    poses: tuple[Pose, ...] = ()
 
     def __post_init__(self) -> None:
         rates = {"policy_hz": self.policy_hz, "control_hz": self.control_hz}
@@ -117,15 +167,21 @@ class Embodiment:
             raise ValueError(f"embodiment {self.name!r} has the view {unknown[0]!r}; known views: {', '.join(VIEWS)}")
         for what, dimensions in (("state", self.states), ("action", self.actions)):
             for key in ("name", "slot"):
-                values = [getattr(dimension, key) for dimension in dimensions]
+                values = [getattr(dimension, key) for dimension in dimensions if getattr(dimension, key) is not None]
                 if len(set(values)) != len(values):
                     raise ValueError(f"embodiment {self.name!r}: two {what} dimensions share a {key}: {values}")
-        names = [dimension.name for dimension in self.states]
         for action in self.actions:
-            if action.reference is not None and action.reference not in names:
+            self._check_reference(action)
+        for pose in self.poses:
+            self._check_pose(pose)
+        in_poses = [name for pose in self.poses for name in pose.names]
+        if len(set(in_poses)) != len(in_poses):
+            raise ValueError(f"embodiment {self.name!r}: an action dimension belongs to two poses: {in_poses}")
+        for action in self.actions:
+            if action.relative and action.kind == "rotation" and action.name not in in_poses:
                 raise ValueError(
-                    f"embodiment {self.name!r}: action {action.name!r} refers to the state {action.reference!r}; "
-                    f"known states: {', '.join(names)}"
+                    f"embodiment {self.name!r}: {action.name!r} is a relative rotation outside a pose; rotations "
+                    "compose, they do not subtract. Name it in `poses`, or declare it absolute"
                 )
 
     @property
@@ -140,15 +196,28 @@ class Embodiment:
 
     def state_index(self, name: str) -> int:
         """Position of a state dimension in the state vector."""
-        names = [dimension.name for dimension in self.states]
-        if name not in names:
-            raise ValueError(f"embodiment {self.name!r} has no state {name!r}; known states: {', '.join(names)}")
-        return names.index(name)
+        return self._index("state", self.states, name)
+
+    def action_index(self, name: str) -> int:
+        """Position of an action dimension in the action vector."""
+        return self._index("action", self.actions, name)
 
     def reference_of(self, state: FloatArray) -> FloatArray:
-        """The measured value of every action dimension, float32[action_dim] raw units; 0 where none is declared."""
-        values = [0.0 if a.reference is None else float(state[self.state_index(a.reference)]) for a in self.actions]
-        return np.asarray(values, dtype=np.float32)
+        """The measured value of every action dimension, float32[..., action_dim] raw units; 0 where none is declared.
+
+        `state`: float32[..., state_dim]. A gripper that is measured over another range than it is commanded over, or
+        the other way round, is converted through its opening.
+        """
+        values = np.zeros((*state.shape[:-1], self.action_dim), dtype=np.float32)
+        for j, action in enumerate(self.actions):
+            if action.reference is None:
+                continue
+            index = self.state_index(action.reference)
+            measured = self.states[index]
+            is_converted = action.kind == "gripper" and _ends(action) != _ends(measured)
+            value = state[..., index]
+            values[..., j] = action.from_opening(measured.opening(value)) if is_converted else value
+        return values
 
     def hold(self, observation: Observation, last_command: Action | None) -> Action:
         """The command that keeps this robot still now: every executor's answer when it has nothing better to send.
@@ -176,9 +245,49 @@ class Embodiment:
                 f"{self.name}: actions must be float32[..., {self.action_dim}] ({names}); got {list(actions.shape)}"
             )
 
+    def _index(self, what: str, dimensions: Sequence[Dimension], name: str) -> int:
+        names = [dimension.name for dimension in dimensions]
+        if name not in names:
+            raise ValueError(f"embodiment {self.name!r} has no {what} {name!r}; known {what}s: {', '.join(names)}")
+        return names.index(name)
+
+    def _check_reference(self, action: ActionDimension) -> None:
+        if action.reference is None:
+            return
+        measured = self.states[self.state_index(action.reference)]
+        is_gripper = action.kind == measured.kind == "gripper"  # converted through its opening
+        if action.relative and action.unit != measured.unit and not is_gripper:
+            raise ValueError(
+                f"embodiment {self.name!r}: action {action.name!r} ({action.kind}, {action.unit}) cannot be "
+                f"relative to the state {measured.name!r} ({measured.kind}, {measured.unit})"
+            )
+
+    def _check_pose(self, pose: Pose) -> None:
+        actions = [self.actions[self.action_index(name)] for name in pose.names]
+        wanted = [("position", "m")] * 3 + [("rotation", "rad")] * 3
+        references = [self.states[self.state_index(a.reference)] for a in actions if a.reference is not None]
+        for dimensions in (actions, references if actions[0].relative else []):
+            found = [(dimension.kind, dimension.unit) for dimension in dimensions]
+            frames = {dimension.frame for dimension in (*actions, *dimensions)}
+            if found and (found != wanted or len(frames) > 1 or len({d.name for d in dimensions}) != 6):
+                described = ", ".join(f"{d.name} ({d.kind}, {d.unit}, {d.frame})" for d in dimensions)
+                raise ValueError(
+                    f"embodiment {self.name!r}: a pose is three positions (m) and the three numbers of an axis_angle "
+                    f"(rotation, rad) in one frame, and so is what measures it; got {described}"
+                )
+        if len({action.relative for action in actions}) > 1:
+            raise ValueError(
+                f"embodiment {self.name!r}: a pose is relative as a whole or not at all; "
+                f"relative: {', '.join(a.name for a in actions if a.relative)}"
+            )
+
     def save(self, path: Path) -> None:
         """Write `embodiment.json`."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        fields = asdict(self)
+        for dimension in (*fields["states"], *fields["actions"]):
+            if dimension["kind"] != "gripper":
+                del dimension["open_at"]
+        path.write_text(json.dumps(fields, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Embodiment":
@@ -192,7 +301,8 @@ class Embodiment:
             states = tuple(Dimension(**d) for d in fields.pop("states"))
             actions = tuple(ActionDimension(**d) for d in fields.pop("actions"))
             views: Sequence[str] = fields.pop("views")
-            return cls(states=states, actions=actions, views=tuple(views), **fields)
+            poses = tuple(Pose(tuple(p["position"]), tuple(p["rotation"])) for p in fields.pop("poses", []))
+            return cls(states=states, actions=actions, views=tuple(views), poses=poses, **fields)
         except KeyError as error:
             raise ValueError(f"{path} is not an embodiment: the field {error} is missing") from error
         except (TypeError, ValueError) as error:
@@ -212,6 +322,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object; it holds a {type(content).__name__}")
     return content
+
+
+def _ends(gripper: Dimension) -> tuple[float, float, str]:
+    """What decides which opening a raw number is."""
+    return gripper.low, gripper.high, gripper.open_at
 
 
 def _check_numbers(what: str, numbers: Mapping[str, float], above_zero: bool = False) -> None:

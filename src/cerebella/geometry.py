@@ -76,6 +76,19 @@ def so3_log(rotation: ArrayLike) -> Array:
     return np.where((angle < ZERO_ANGLE_RAD)[..., None], 0.0, log)
 
 
+def nearest_axis_angle(axis_angle: ArrayLike, reference: ArrayLike) -> Array:
+    """Of all vectors that mean the rotation `axis_angle`, the one nearest to `reference`, rad. [..., 3] -> [..., 3].
+
+    A rotation has a vector for every number of extra turns about its axis. Near pi a logarithm jumps between two of
+    them; this keeps the numbers of a motion continuous. A rotation below `ZERO_ANGLE_RAD` stays what it is.
+    """
+    vector, wanted = _vector("axis_angle (rad)", axis_angle, 3), _vector("reference (rad)", reference, 3)
+    angle = np.linalg.norm(vector, axis=-1, keepdims=True)
+    axis = vector / np.where(angle > ZERO_ANGLE_RAD, angle, 1.0)
+    turns = np.round((np.sum(axis * wanted, axis=-1, keepdims=True) - angle) / (2 * np.pi))
+    return np.where(angle > ZERO_ANGLE_RAD, vector + 2 * np.pi * turns * axis, vector)
+
+
 def matrix_from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
     """Rotation matrix of a unit quaternion, scalar last. [..., 4] -> [..., 3, 3].
 
