@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cerebella.embodiment import ActionDimension, Dimension, Embodiment
+from cerebella.processing.augmentation import Augmentation
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
 from cerebella.processing.prompt import robot_prompt
-from cerebella.processing.statistics import Statistics, measure_statistics
+from cerebella.processing.statistics import Statistics
 from cerebella.processing.tokenizer import train_tokenizer
 from cerebella.types import FloatArray, Observation, Sample
 
@@ -119,6 +119,66 @@ def test_image_tokens_match_the_picture_and_short_prompts_are_padded() -> None:
     assert torch.equal(batch.attention_mask[0], (torch.arange(batch.input_ids.shape[1]) < lengths[0]).long())
 
 
+def test_what_does_not_spread_is_masked_and_decodes_to_its_mean() -> None:
+    """The released rule: a std of 1e-5 or less at a row is inactive there, in training and when asked."""
+    std = STATISTICS.action_std.copy()
+    std[2:, 0] = 1e-5
+    processor = make_processor(replace(STATISTICS, action_std=std))
+    batch = processor.encode([observation()], [np.ones((4, 2), dtype=np.float32)])
+    assert batch.action_prefix is not None
+    assert batch.action_mask[0, :, 2].tolist() == [1, 1, 0, 0, 0, 0]
+    assert batch.action_mask[0, :, 7].all()
+    assert batch.action_prefix[0, :4, 2].ne(0).tolist() == [True, True, False, False]
+    trained = processor.encode_samples([sample(np.ones((HORIZON, 2), dtype=np.float32), (0.5, 0.25))])
+    assert trained.actions is not None
+    assert torch.equal(trained.action_mask, batch.action_mask)
+    assert not trained.actions[0, 2:, 2].any()
+    decoded = processor.decode(torch.full((1, HORIZON, 8), 3.0), np.array([[0.5, 0.25]], dtype=np.float32))
+    np.testing.assert_allclose(decoded[0, 2:, 0], STATISTICS.action_mean[2:, 0] + 0.5, atol=1e-6)
+
+
+def test_large_pictures_are_resized_and_take_as_many_tokens_as_are_left() -> None:
+    processor = Processor(ROBOT, STATISTICS, TOKENIZER, ImageConfig(8, max_pixels=1000), HORIZON, 8, 8)
+    seen = replace(observation(), images={"base": np.full((50, 70, 3), 7, dtype=np.uint8)})
+    batch = processor.encode([seen], [np.zeros((0, 2), dtype=np.float32)])
+    assert batch.image_grid_thw is not None
+    assert batch.image_grid_thw.tolist() == [[1, 2, 4]]
+    assert batch.mm_token_type_ids.sum() == 2
+
+
+def test_augmentation_is_off_by_default_and_the_generator_decides() -> None:
+    window = sample(np.ones((HORIZON, 2), dtype=np.float32), (0.0, 0.0))
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    windows = [replace(window, images={"base": picture})] * 3
+    processor = make_processor()
+
+    def pixels(seed: int | None) -> torch.Tensor:
+        if seed is None:
+            batch = processor.encode_samples(windows)
+        else:
+            batch = processor.encode_samples(windows, Augmentation(), np.random.default_rng(seed))
+        assert batch.pixel_values is not None
+        return batch.pixel_values
+
+    plain, changed = pixels(None), pixels(1)
+    assert torch.equal(plain[: len(plain) // 3], plain[len(plain) // 3 : 2 * len(plain) // 3])
+    assert not torch.equal(plain, changed)
+    assert torch.equal(changed, pixels(1))
+    assert not torch.equal(changed, pixels(2))
+    with pytest.raises(ValueError, match="an augmentation needs a generator"):
+        processor.encode_samples(windows, Augmentation())
+
+
+def test_motion_alone_is_what_a_whole_encode_gives() -> None:
+    seen, prefixes = [observation(), observation((0.1, 0.9))], [np.ones((n, 2), dtype=np.float32) for n in (2, 0)]
+    processor = make_processor()
+    batch, motion = processor.encode(seen, prefixes), processor.encode_motion(seen, prefixes)
+    for name, ours in motion._asdict().items():
+        assert torch.equal(ours, getattr(batch, name))
+    blind = [replace(one, images={}, prompt="") for one in seen]
+    assert all(torch.equal(a, b) for a, b in zip(motion, processor.encode_motion(blind, prefixes), strict=True))
+
+
 def test_invalid_rows_have_neither_target_nor_mask() -> None:
     actions = np.ones((HORIZON, 2), dtype=np.float32)
     window = sample(actions, (0.0, 0.0))
@@ -129,20 +189,6 @@ def test_invalid_rows_have_neither_target_nor_mask() -> None:
     assert not batch.action_mask[0, 4:].any()
     assert not batch.actions[0, 4:].any()
     assert batch.action_mask[0, :4].sum() == 8
-
-
-def test_statistics_are_per_row_survive_a_file_and_share_absolute_dimensions(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    relative = random.normal(0, [[0.1, 1.0], [3.0, 2.0]], (4000, 2, 2)).astype(np.float32)
-    states = random.normal(0, 1, (4000, 2)).astype(np.float32)
-    measured = measure_statistics(relative, states, "toy", "end_effector", fixed_dimensions=[False, True])
-    np.testing.assert_allclose(measured.action_std[:, 0], [0.1, 3.0], rtol=0.1)
-    assert measured.action_std[0, 1] == measured.action_std[1, 1]
-    measured.save(tmp_path / "statistics.json")
-    loaded = Statistics.load(tmp_path / "statistics.json", "toy", "end_effector")
-    assert loaded.hash == measured.hash
-    with pytest.raises(ValueError, match=r"no statistics for 'other/joint'.*toy/end_effector"):
-        Statistics.load(tmp_path / "statistics.json", "other", "joint")
 
 
 def test_bad_input_is_named() -> None:

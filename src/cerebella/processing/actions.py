@@ -7,26 +7,57 @@ so an error in one row does not add up over the others. A prefix is re-expressed
 import numpy as np
 
 from cerebella.embodiment import Embodiment
+from cerebella.geometry import nearest_axis_angle, so3_exp, so3_log
 from cerebella.types import FloatArray
 
 
 def to_relative(embodiment: Embodiment, actions: FloatArray, states: FloatArray) -> FloatArray:
-    """Subtract the measured reference from the relative dimensions.
+    """Express the relative dimensions relative to what was measured; the others stay as they are.
+
+    Single numbers subtract. A relative pose becomes [R0^T (p - p0), Log(R0^T R)] of the measured pose (p0, R0), as in
+    the released post-training code (`geometry.relative_pose`, without the matrices).
 
     Args:
         actions: float32[n, p, action_dim] absolute, raw units. states: float32[n, state_dim] at the observation.
 
     Raises:
-        ValueError: wrong widths, or a relative rotation (these do not subtract).
+        ValueError: wrong widths, or not one state for each chunk.
     """
-    embodiment.check_actions(actions)
-    return actions - _references(embodiment, actions, states)
+    references = _references(embodiment, actions, states)
+    relative = actions - np.where(_is_relative(embodiment), references, 0)
+    if poses := _relative_poses(embodiment):
+        measured, target = references[..., poses], actions[..., poses]
+        to_gripper = np.swapaxes(so3_exp(measured[..., 3:]), -1, -2)
+        relative[..., poses] = np.concatenate(
+            [
+                (to_gripper @ (target - measured)[..., :3, None])[..., 0],
+                so3_log(to_gripper @ so3_exp(target[..., 3:])),
+            ],
+            axis=-1,
+        )
+    return relative
 
 
 def to_absolute(embodiment: Embodiment, relative: FloatArray, states: FloatArray) -> FloatArray:
-    """The inverse of `to_relative`."""
-    embodiment.check_actions(relative)
-    return relative + _references(embodiment, relative, states)
+    """The inverse of `to_relative`: `p = p0 + R0 delta`, `R = R0 Exp(delta)`.
+
+    Of the vectors that mean one rotation, the nearest to the measured one comes back, so that the numbers of a chunk do
+    not jump where an arm works near half a turn.
+    """
+    references = _references(embodiment, relative, states)
+    actions = relative + np.where(_is_relative(embodiment), references, 0)
+    if poses := _relative_poses(embodiment):
+        measured, delta = references[..., poses], relative[..., poses]
+        to_base = so3_exp(measured[..., 3:])
+        axis_angle = so3_log(to_base @ so3_exp(delta[..., 3:]))
+        actions[..., poses] = np.concatenate(
+            [
+                measured[..., :3] + (to_base @ delta[..., :3, None])[..., 0],
+                nearest_axis_angle(axis_angle, measured[..., 3:]),
+            ],
+            axis=-1,
+        )
+    return actions
 
 
 def to_slots(embodiment: Embodiment, actions: FloatArray, model_action_dim: int) -> FloatArray:
@@ -39,16 +70,23 @@ def to_slots(embodiment: Embodiment, actions: FloatArray, model_action_dim: int)
 
 def action_slots(embodiment: Embodiment, model_action_dim: int) -> list[int]:
     """Slot of every action dimension, checked against the model's width."""
-    return _check_slots("action", [d.slot for d in embodiment.actions], model_action_dim, embodiment.name)
+    slots = [d.slot for d in embodiment.actions if d.slot is not None]
+    return _check_slots("action", slots, model_action_dim, embodiment.name)
 
 
 def state_slots(embodiment: Embodiment, model_state_dim: int) -> list[int]:
-    """Slot of every state dimension, checked against the model's width."""
-    return _check_slots("state", [d.slot for d in embodiment.states], model_state_dim, embodiment.name)
+    """Slot of every state dimension that the model is given, in vector order, checked against the model's width."""
+    slots = [d.slot for d in embodiment.states if d.slot is not None]
+    return _check_slots("state", slots, model_state_dim, embodiment.name)
+
+
+def model_states(embodiment: Embodiment) -> list[int]:
+    """Position in the state vector of every state dimension that the model is given, in the order of `state_slots`."""
+    return [i for i, d in enumerate(embodiment.states) if d.slot is not None]
 
 
 def _check_slots(what: str, slots: list[int], width: int, name: str) -> list[int]:
-    if max(slots) >= width:
+    if slots and max(slots) >= width:
         raise ValueError(
             f"embodiment {name!r} uses the {what} slot {max(slots)}; the model has {width} (0..{width - 1})"
         )
@@ -56,19 +94,19 @@ def _check_slots(what: str, slots: list[int], width: int, name: str) -> list[int
 
 
 def _references(embodiment: Embodiment, actions: FloatArray, states: FloatArray) -> FloatArray:
-    """float32[n, 1, action_dim]: the measured pose where a dimension is relative, 0 elsewhere."""
+    """float32[n, 1, action_dim]: what was measured, in the units of the actions."""
+    embodiment.check_actions(actions)
     wanted = (len(actions), embodiment.state_dim)
     if states.shape != wanted:
         raise ValueError(f"states must be float32{list(wanted)}, one for each chunk; got {list(states.shape)}")
-    references = np.zeros((len(states), 1, embodiment.action_dim), dtype=np.float32)
-    for j, dimension in enumerate(embodiment.actions):
-        if not dimension.relative:
-            continue
-        if dimension.kind == "rotation":
-            raise ValueError(
-                f"embodiment {embodiment.name!r}: {dimension.name!r} is a relative rotation; rotations compose, they "
-                "do not subtract. Declare it absolute"
-            )
-        assert dimension.reference is not None
-        references[:, 0, j] = states[:, embodiment.state_index(dimension.reference)]
-    return references
+    return embodiment.reference_of(states)[:, None]
+
+
+def _is_relative(embodiment: Embodiment) -> list[bool]:
+    return [dimension.relative for dimension in embodiment.actions]
+
+
+def _relative_poses(embodiment: Embodiment) -> list[list[int]]:
+    """Of every relative pose the six positions in the action vector: x, y, z and the three of the axis_angle."""
+    poses = [[embodiment.action_index(name) for name in pose.names] for pose in embodiment.poses]
+    return [indices for indices in poses if embodiment.actions[indices[0]].relative]

@@ -31,13 +31,17 @@ class Qwen3VLProcessor(processing_qwen3_vl.Qwen3VLProcessor):
 
 
 def make_hub_processor(tokenizer: Qwen2Tokenizer, images: ImageConfig) -> Qwen3VLProcessor:
-    """The Transformers processor with this tokenizer and image geometry; it never resizes."""
+    """The Transformers processor with this tokenizer and image geometry."""
+    sizes = {}
+    if images.max_pixels is not None:
+        sizes["size"] = {"shortest_edge": max(1, images.min_pixels), "longest_edge": images.max_pixels}
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=images.patch_size,
         merge_size=images.merge_size,
         temporal_patch_size=images.temporal_patch_size,
         image_mean=[images.mean] * 3,
         image_std=[images.std] * 3,
-        do_resize=False,
+        do_resize=images.max_pixels is not None,
+        **sizes,
     )
     return Qwen3VLProcessor(image_processor=image_processor, tokenizer=tokenizer)

@@ -6,6 +6,7 @@ travels with it.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,31 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from cerebella.batch import Batch
 from cerebella.embodiment import Embodiment
-from cerebella.processing.actions import action_slots, state_slots, to_absolute, to_relative, to_slots
-from cerebella.processing.images import ImageConfig, patchify
+from cerebella.processing.actions import (
+    action_slots,
+    model_states,
+    state_slots,
+    to_absolute,
+    to_relative,
+    to_slots,
+)
+from cerebella.processing.augmentation import Augmentation
+from cerebella.processing.images import ImageConfig, fit, patchify
 from cerebella.processing.prompt import IMAGE_TOKEN, robot_prompt
 from cerebella.processing.statistics import Statistics
 from cerebella.types import FloatArray, ImageArray, Observation, Sample
+
+
+class Motion(NamedTuple):
+    """The part of an observation that the brain does not see: what an action on an already encoded scene still needs.
+
+    Tensors as in `Batch`: state float32[B, 1, S], action_mask and action_prefix float32[B, H, A], prefix_length int64[B].
+    """
+
+    state: Tensor
+    action_mask: Tensor
+    action_prefix: Tensor
+    prefix_length: Tensor
 
 
 class Processor:
@@ -54,12 +75,27 @@ class Processor:
         self.horizon, self.model_state_dim, self.model_action_dim = horizon, model_state_dim, model_action_dim
         self.action_slots = action_slots(embodiment, model_action_dim)
         self.state_slots = state_slots(embodiment, model_state_dim)
+        self._model_states = model_states(embodiment)
         self.image_token_id = _token_id(tokenizer, IMAGE_TOKEN)
         self.pad_token_id = _token_id(tokenizer, str(tokenizer.pad_token))
         self._token_ids = lru_cache(maxsize=4096)(self._tokenize)
 
-    def encode_samples(self, samples: Sequence[Sample]) -> Batch:
-        """Training windows to a batch with targets. Raises ValueError on another robot's sample or horizon."""
+    def encode_samples(
+        self,
+        samples: Sequence[Sample],
+        augmentation: Augmentation | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> Batch:
+        """Training windows to a batch with targets.
+
+        Args:
+            augmentation: changes the images after they have been resized; needs a `generator`, which decides everything.
+
+        Raises:
+            ValueError: another robot's sample or horizon, or an augmentation without a generator.
+        """
+        if augmentation is not None and generator is None:
+            raise ValueError("an augmentation needs a generator (numpy.random.Generator); got none")
         if not samples:
             raise ValueError("need at least one sample; got none")
         for sample in samples:
@@ -76,11 +112,15 @@ class Processor:
         absolute = np.stack([sample.actions for sample in samples])
         is_valid = np.stack([sample.is_valid for sample in samples])
         actions = self._encode_actions(absolute, states)
-        action_mask = to_slots(self.embodiment, is_valid.astype(np.float32), self.model_action_dim)
+        counts = (is_valid & self.statistics.is_active).astype(np.float32)
+        action_mask = to_slots(self.embodiment, counts, self.model_action_dim)
+        images = [self._fitted(sample.images) for sample in samples]
+        if augmentation is not None and generator is not None:
+            images = [augmentation.apply(views, generator) for views in images]
         return self._batch(
-            images=[sample.images for sample in samples],
+            images=images,
             prompts=[sample.prompt for sample in samples],
-            states=states,
+            state=self._encode_states(states),
             action_mask=torch.from_numpy(action_mask),
             actions=torch.from_numpy(actions * action_mask),
             prefix_length=torch.tensor([sample.num_committed for sample in samples], dtype=torch.int64),
@@ -94,6 +134,19 @@ class Processor:
 
         Raises:
             ValueError: wrong widths, a missing view, p >= H, a prefix that is not finite, or not one prefix for each.
+        """
+        motion = self.encode_motion(observations, action_prefixes)
+        return self._batch(
+            images=[self._fitted(observation.images) for observation in observations],
+            prompts=[observation.prompt for observation in observations],
+            **motion._asdict(),
+        )
+
+    def encode_motion(self, observations: Sequence[Observation], action_prefixes: Sequence[FloatArray]) -> Motion:
+        """State and committed actions alone, as `encode` gives them; looks at no image and no prompt.
+
+        Raises:
+            ValueError: as `encode`, views aside.
         """
         if not observations or len(action_prefixes) != len(observations):
             raise ValueError(
@@ -112,11 +165,9 @@ class Processor:
             if len(rows):
                 prefix[i, : len(rows)] = self._encode_actions(rows[None], states[i : i + 1])[0]
         mask = np.zeros(shape, dtype=np.float32)
-        mask[..., self.action_slots] = 1.0
-        return self._batch(
-            images=[observation.images for observation in observations],
-            prompts=[observation.prompt for observation in observations],
-            states=states,
+        mask[..., self.action_slots] = self.statistics.is_active
+        return Motion(
+            state=self._encode_states(states),
             action_mask=torch.from_numpy(mask),
             action_prefix=torch.from_numpy(prefix),
             prefix_length=torch.from_numpy(lengths),
@@ -140,21 +191,21 @@ class Processor:
         relative = to_relative(self.embodiment, absolute, states)
         return to_slots(self.embodiment, self.statistics.normalize_actions(relative), self.model_action_dim)
 
+    def _encode_states(self, states: FloatArray) -> Tensor:
+        padded = np.zeros((len(states), 1, self.model_state_dim), dtype=np.float32)
+        padded[:, 0, self.state_slots] = self.statistics.normalize_states(states)[:, self._model_states]
+        return torch.from_numpy(padded)
+
     def _batch(
-        self,
-        images: Sequence[Mapping[str, ImageArray]],
-        prompts: Sequence[str],
-        states: FloatArray,
-        action_mask: Tensor,
-        **targets: Tensor,
+        self, images: Sequence[Sequence[ImageArray]], prompts: Sequence[str], state: Tensor, **actions: Tensor
     ) -> Batch:
-        ordered = [self._ordered(views) for views in images]
-        flat = [image for views in ordered for image in views]
+        """`images`: fitted, in the order of the embodiment's views, one list for each row of the batch."""
+        flat = [image for views in images for image in views]
         pixel_values, grid = patchify(flat, self.images) if flat else (None, None)
         merge = self.images.factor**2
         rows = [
             self._token_ids(prompt, tuple(image.shape[0] * image.shape[1] // merge for image in views))
-            for prompt, views in zip(prompts, ordered, strict=True)
+            for prompt, views in zip(prompts, images, strict=True)
         ]
         longest = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), longest), self.pad_token_id, dtype=torch.int64)
@@ -162,26 +213,24 @@ class Processor:
         for i, row in enumerate(rows):
             input_ids[i, : len(row)] = row
             attention_mask[i, : len(row)] = 1
-        padded = np.zeros((len(states), 1, self.model_state_dim), dtype=np.float32)
-        padded[:, 0, self.state_slots] = self.statistics.normalize_states(states)
         return Batch(
             input_ids=input_ids,
             attention_mask=attention_mask,
             mm_token_type_ids=((input_ids == self.image_token_id) & (attention_mask == 1)).long(),
             pixel_values=pixel_values,
             image_grid_thw=grid,
-            state=torch.from_numpy(padded),
-            action_mask=action_mask,
-            **targets,
+            state=state,
+            **actions,
         )
 
-    def _ordered(self, images: Mapping[str, ImageArray]) -> list[ImageArray]:
+    def _fitted(self, images: Mapping[str, ImageArray]) -> list[ImageArray]:
+        """The embodiment's views in its order, resized to what the vision tower takes."""
         missing = [view for view in self.embodiment.views if view not in images]
         if missing:
             raise ValueError(
                 f"{self.embodiment.name} needs the views {', '.join(self.embodiment.views)}; missing: {missing[0]!r}"
             )
-        return [images[view] for view in self.embodiment.views]
+        return [fit(images[view], self.images) for view in self.embodiment.views]
 
     def _tokenize(self, prompt: str, tokens_per_image: tuple[int, ...]) -> Tensor:
         pieces = robot_prompt(self.embodiment.views, prompt).split(IMAGE_TOKEN)
