@@ -8,7 +8,7 @@ from transformers import Qwen3VLTextConfig
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbedding
 
 from cerebella.models.attention_mask import action_mask_between
-from cerebella.models.cerebellum import rotation
+from cerebella.models.cerebellum import rotary_frequencies, rotary_table
 from cerebella.models.config import MASK_VARIANTS, ModelConfig
 from cerebella.models.context import Context
 from cerebella.models.vla import VLA
@@ -146,7 +146,8 @@ def test_rotation_equals_the_brains_on_three_equal_axes(make_config: Callable[..
     text = Qwen3VLTextConfig(**config.brain["text_config"])
     positions = torch.tensor([[0, 1, 5, 300], [7, 8, 18, 511]])
     theirs = Qwen3VLTextRotaryEmbedding(text)(torch.zeros(1), positions[None].expand(3, -1, -1))
-    ours = rotation(positions, config.head_dim, config.rope_theta, torch.float32)
+    frequencies = rotary_frequencies(config.head_dim, config.rope_theta)
+    ours = rotary_table(positions, frequencies, torch.float32)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine[:, 0], other)
 

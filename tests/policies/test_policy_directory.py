@@ -1,23 +1,27 @@
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from cerebella.embodiment import Embodiment
 from cerebella.envs.dynamic.conveyor import CONVEYOR
 from cerebella.interfaces import Policy
-from cerebella.models.config import preset
+from cerebella.models.config import ModelConfig, preset
 from cerebella.models.vla import VLA
 from cerebella.policies import HoldPolicy, VLAPolicy, load_policy
-from cerebella.policies.directory import REQUIRED_FILES, StageRecord, save_policy
-from cerebella.policies.vla_policy import noise_seed
+from cerebella.policies.directory import REQUIRED_FILES, StageRecord, save_as_policy, save_policy
+from cerebella.policies.released.modeling import released_noise
 from cerebella.processing.hub_processor import Qwen3VLProcessor
 from cerebella.processing.images import ImageConfig
+from cerebella.processing.noise import noise_seed
 from cerebella.processing.processor import Processor
 from cerebella.processing.prompt import robot_prompt
 from cerebella.processing.statistics import Statistics
@@ -51,6 +55,11 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def policy(directory: Path) -> VLAPolicy:
     return load_policy(directory)
+
+
+def vla_of(policy: VLAPolicy) -> VLA:
+    assert isinstance(policy.model, VLA)
+    return policy.model
 
 
 def observation(seed: int = 0) -> Observation:
@@ -107,7 +116,7 @@ def test_the_noise_depends_on_everything_observed_and_on_nothing_else() -> None:
 def test_a_model_gone_wrong_never_yields_a_chunk(directory: Path) -> None:
     broken = load_policy(directory)
     with torch.no_grad():
-        broken.model.cerebellum.sink.weight.fill_(float("nan"))
+        vla_of(broken).cerebellum.sink.weight.fill_(float("nan"))
     with pytest.raises(ValueError, match=r"ActionChunk.actions must be finite"):
         broken.infer(observation(), NO_PREFIX)
 
@@ -199,15 +208,112 @@ def test_holding_still_repeats_the_measured_pose_or_the_end_of_the_prefix() -> N
 
 
 def test_transformers_reads_the_same_inputs_from_the_directory(directory: Path, policy: VLAPolicy) -> None:
-    """The stored files under the stock class name give what our own, batched processing gives."""
-    theirs = Qwen3VLProcessor.from_pretrained(directory)
+    """The auto class, and the image-and-text half of the stock processor, give what our own batched processing gives."""
     seen = observation()
     text = robot_prompt(["base"], seen.prompt)
-    inputs = theirs(text=[text], images=[Image.fromarray(seen.images["base"])])
     ours = policy.processor.encode([seen], [NO_PREFIX])
-    assert ours.input_ids.tolist() == inputs["input_ids"]
-    assert ours.mm_token_type_ids.tolist() == inputs["mm_token_type_ids"]
     assert ours.pixel_values is not None
-    np.testing.assert_allclose(ours.pixel_values.numpy(), inputs["pixel_values"], atol=1e-6)
-    for name in ("processor_config.json", "tokenizer_config.json"):
-        assert json.loads((directory / name).read_text())["processor_class"] == "Qwen3VLProcessor"
+    for processor in (AutoProcessor.from_pretrained(directory), Qwen3VLProcessor.from_pretrained(directory)):
+        inputs = processor(text=[text], images=[Image.fromarray(seen.images["base"])])
+        assert ours.input_ids.tolist() == inputs["input_ids"]
+        assert ours.mm_token_type_ids.tolist() == inputs["mm_token_type_ids"]
+        np.testing.assert_allclose(ours.pixel_values.numpy(), inputs["pixel_values"], atol=1e-6)
+
+
+def test_the_auto_classes_run_the_directory(directory: Path, policy: VLAPolicy) -> None:
+    """Same modules, same inputs, same noise: the chunk of the policy, but for the pose that its embodiment adds."""
+    model = AutoModel.from_pretrained(directory, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(directory)
+    assert isinstance(AutoConfig.from_pretrained(directory).model_config, ModelConfig)
+    assert processor.list_robot_types() == ["conveyor"]
+    seen, mask = observation(), processor.get_action_mask("conveyor")
+    inputs = processor(
+        text=[robot_prompt(["base"], seen.prompt)], images=[Image.fromarray(seen.images["base"])], return_tensors="pt"
+    )
+    batch = policy.processor.encode([seen], [NO_PREFIX])
+    assert torch.equal(mask, batch.action_mask)
+    with torch.no_grad():
+        actions = model(**inputs, state=batch.state, action_mask=mask, seed=7).actions
+        noise = released_noise(mask, 7)
+        expected = vla_of(policy).sample(vla_of(policy).encode(batch), batch.state, noise, mask)
+    torch.testing.assert_close(actions, expected, rtol=0, atol=1e-5)
+    relative = processor.decode_action(actions, "conveyor").numpy()
+    measured = np.where([a.relative for a in CONVEYOR.actions], CONVEYOR.reference_of(seen.state), 0)
+    decoded = policy.processor.decode(expected, seen.state[None])
+    slots = policy.processor.action_slots
+    np.testing.assert_allclose(relative[..., slots] + measured, decoded, atol=1e-5)
+    np.testing.assert_array_equal(np.delete(relative, slots, axis=-1), 0)
+
+
+def test_what_the_model_class_saves_it_loads(directory: Path, tmp_path: Path) -> None:
+    model = AutoModel.from_pretrained(directory, dtype=torch.float32)
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    for (name, one), two in zip(model.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two), name
+    assert not hasattr(again.config, "auto_map")
+
+
+def test_a_directory_from_before_the_auto_classes_still_loads(
+    directory: Path, policy: VLAPolicy, tmp_path: Path
+) -> None:
+    shutil.copytree(directory, tmp_path / "toy")
+    config = json.loads((tmp_path / "toy" / "config.json").read_text())
+    del config["model_type"], config["architectures"]
+    (tmp_path / "toy" / "config.json").write_text(json.dumps(config))
+    again = load_policy(tmp_path / "toy").infer(observation(), NO_PREFIX)
+    np.testing.assert_array_equal(again.actions, policy.infer(observation(), NO_PREFIX).actions)
+
+
+def test_a_loaded_policy_can_be_written_again(directory: Path, policy: VLAPolicy, tmp_path: Path) -> None:
+    save_as_policy(policy, tmp_path / "copy")
+    again = load_policy(tmp_path / "copy")
+    expected = policy.infer(observation(), prefix(2))
+    np.testing.assert_array_equal(again.infer(observation(), prefix(2)).actions, expected.actions)
+    assert again.metadata.policy_id == policy.metadata.policy_id.replace("toy", "copy")
+    assert replace(again.metadata, policy_id="") == replace(policy.metadata, policy_id="")
+
+
+def test_loading_says_what_was_loaded(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="cerebella"):
+        load_policy(directory, num_flow_steps=3)
+    assert caplog.messages == [
+        f"{directory}: robot type conveyor, attention rule lambda (window 4), position offset 10, 3 flow steps, float32"
+    ]
+
+
+def test_the_number_type_can_be_chosen(directory: Path, policy: VLAPolicy) -> None:
+    half = load_policy(directory, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in vla_of(half).parameters()} == {torch.bfloat16}
+    exact = policy.infer(observation(), prefix(3)).actions
+    np.testing.assert_allclose(half.infer(observation(), prefix(3)).actions, exact, atol=0.01)
+
+
+def test_robot_and_embodiment_are_the_same_thing_here(directory: Path) -> None:
+    load_policy(directory, embodiment=CONVEYOR, robot_type="conveyor")
+    with pytest.raises(ValueError, match="embodiment 'conveyor', not for 'libero_all'"):
+        load_policy(directory, robot_type="libero_all")
+
+
+def test_the_fast_engine_is_one_word_away(directory: Path, policy: VLAPolicy) -> None:
+    fast = load_policy(directory, engine="fast", device="auto")
+    assert type(fast.model).__name__ == "Engine"
+    expected = policy.infer(observation(), prefix(2)).actions
+    np.testing.assert_allclose(fast.infer(observation(), prefix(2)).actions, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "turbo"}, "engine is 'turbo'; known: readable, fast"),
+        ({"device": "gpu"}, "device is 'gpu'; give cpu, cuda"),
+        pytest.param(
+            {"device": "cuda"},
+            "device is 'cuda', but torch sees no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_an_unknown_engine_or_device_is_named(directory: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_policy(directory, **options)

@@ -147,6 +147,18 @@ class Layer(nn.Module):
         return self.final_layernorm(x + gate_2 * thought)
 
 
+class RotaryFrequencies(nn.Module):
+    """Radians per position of each rotated pair, float32[head_dim / 2]; not stored in checkpoints.
+
+    A cast of the whole model to bfloat16 rounds them, as it does the brain's, so that both keep turning alike; the
+    released server and training code run that way.
+    """
+
+    def __init__(self, head_dim: int, theta: float) -> None:
+        super().__init__()
+        self.inv_freq = nn.Buffer(rotary_frequencies(head_dim, theta), persistent=False)
+
+
 class Cerebellum(nn.Module):
     """Context, state and noisy actions in, velocity out."""
 
@@ -161,21 +173,25 @@ class Cerebellum(nn.Module):
         self.t_embedder = FlowTimeEmbedder(width)
         self.t_projector = Modulation(width)
         self.sink = nn.Embedding(1, width)
+        self.rotary_emb = RotaryFrequencies(config.head_dim, config.rope_theta)
 
-    def seat(self, context: Context, prefix_length: Tensor, hidden_columns: Tensor | None = None) -> Seating:
+    def seat(
+        self, context: Context, horizon: int, prefix_length: Tensor, hidden_columns: Tensor | None = None
+    ) -> Seating:
         """Mask and rotation of every token, from the config's variant, window and offset.
 
         Args:
-            prefix_length: int64[B], each in 0..H-1. hidden_columns: bool[H], training only.
+            horizon: H, 1 or more; no weight depends on it. prefix_length: int64[B], each in 0..H-1.
+            hidden_columns: bool[H], training only.
         """
         config = self.config
         between = attention_mask.token_mask(
-            config.mask_variant, config.horizon, prefix_length, config.mask_window, hidden_columns
+            config.mask_variant, horizon, prefix_length, config.mask_window, hidden_columns
         )
         positions = attention_mask.token_positions(
-            context.last_position, config.horizon, prefix_length, config.position_offset
+            context.last_position, horizon, prefix_length, config.position_offset
         )
-        cos, sin = rotation(positions, config.head_dim, config.rope_theta, context.keys[0].dtype)
+        cos, sin = rotary_table(positions, self.rotary_emb.inv_freq, context.keys[0].dtype)
         return Seating(prefix_length, attention_mask.full_mask(context.is_valid, between), cos, sin)
 
     def forward(
@@ -203,14 +219,21 @@ class Cerebellum(nn.Module):
         return velocity.masked_fill(~flow.rows_are_noisy(seating.prefix_length, velocity.shape[1]), 0.0)
 
 
-def rotation(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rotary_frequencies(head_dim: int, theta: float) -> Tensor:
+    """Radians per position of each rotated pair, float32[head_dim / 2]."""
+    return 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+
+
+def rotary_table(positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary embedding, [B, 1, T, head_dim] each.
 
     The brain rotates on three axes; the cerebellum's tokens have the same index on all of them, which makes its
     interleaved form the ordinary one-axis form.
+
+    Args:
+        positions: int64[B, T]. frequencies: float[head_dim / 2], see `RotaryFrequencies`.
     """
-    exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angle = positions[:, None, :, None].float() * (1.0 / theta**exponent)
+    angle = positions[:, None, :, None].float() * frequencies.float()
     angle = torch.cat([angle, angle], dim=-1)
     return angle.cos().to(dtype), angle.sin().to(dtype)
 

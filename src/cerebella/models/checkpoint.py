@@ -1,4 +1,4 @@
-"""Weights in and out of safetensors, under our names or those of the released Xiaomi-Robotics-0 checkpoints.
+"""Weights in and out of files, under our names or those of the released Xiaomi-Robotics-0 checkpoints.
 
 | released | ours |
 |---|---|
@@ -6,27 +6,43 @@
 | `dit.layers.N.*` | `cerebellum.layers.N.*` |
 | `state_projector.*`, `action_projector.*`, `action_output_layer.*`, `t_embedder.*`, `t_projector.*`, `sink.*` | `cerebellum.` + the same |
 
-Loading is strict: a name or a shape that does not fit is an error that lists it. The word head of a brain with tied
-embeddings is not stored.
+The trainer of the released post-training code puts `model.` in front and the whole under the entry `module` of a torch
+checkpoint. Loading is strict (a name or a shape that does not fit is an error that lists it) and goes tensor by tensor,
+so that it needs no second copy of the weights. The word head of a brain with tied embeddings is not stored.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cerebella.embodiment import read_json_object
-from cerebella.models.config import MASK_DEFAULTS, ModelConfig
+from cerebella.models.published import config_from_brain, read_released_config
 from cerebella.models.vla import VLA
 
+__all__ = [
+    "config_from_brain",
+    "from_released",
+    "load_brain",
+    "load_weights",
+    "read_released_config",
+    "save_weights",
+    "stored_dtype",
+    "to_released",
+    "weight_files",
+]
+
 TIED_HEAD = "brain.lm_head.weight"
+WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-_NUMBER_TYPE_KEYS = ("dtype", "torch_dtype")
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 _NUM_LISTED = 8
 
 
@@ -51,90 +67,108 @@ def load_weights(model: VLA, path: Path) -> None:
     """Fill every parameter of `model` in place, converted to the type that it has there.
 
     Args:
-        path: a safetensors file, or a directory with `model.safetensors` or an index of shards. Names may be ours or
-            the released ones.
+        path: a safetensors file, a directory with `model.safetensors` or an index of shards, or a torch checkpoint of the
+            released trainer (`TORCH_SUFFIXES`). Names may be ours or the released ones.
 
     Raises:
         FileNotFoundError: no such file (names it).
-        ValueError: not a safetensors file; or tensors missing, unexpected or of another shape (lists some): the model is
-            then partly filled.
+        ValueError: not a weights file; or tensors missing, unexpected, stored twice or of another shape (lists some):
+            the model is then partly filled.
     """
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if not _is_tied_head(model, name)}
+    _fill(model, path, part="", rename=from_released, said=to_released)
+
+
+def load_brain(model: VLA, path: Path) -> None:
+    """Fill the brain of `model` from a plain Qwen3-VL directory (`model.visual.*`, `model.language_model.*`).
+
+    The cerebellum keeps what it has. Raises as `load_weights`.
+    """
+    _fill(
+        model, path, part="brain.", rename=lambda name: f"brain.{name}", said=lambda name: name.removeprefix("brain.")
+    )
+
+
+def save_weights(
+    model: VLA,
+    directory: Path,
+    dtype: torch.dtype | None = torch.bfloat16,
+    names: Literal["released", "ours"] = "released",
+    max_shard_size: int | str = "5GB",
+) -> None:
+    """Write `model.safetensors`, or shards with their index where one file would be larger than `max_shard_size`.
+
+    Args:
+        dtype: of the stored numbers; None keeps that of the model.
+    """
+    rename = to_released if names == "released" else str
+    tensors = {
+        rename(name): tensor.detach() for name, tensor in model.state_dict().items() if not _is_tied_head(model, name)
+    }
+    sizes = {name: torch.empty_like(tensor, dtype=dtype, device="meta") for name, tensor in tensors.items()}
+    split = split_torch_state_dict_into_shards(sizes, max_shard_size=max_shard_size)
+    for file, stored in split.filename_to_tensors.items():
+        shard = {name: tensors[name].to("cpu", dtype).contiguous() for name in stored}
+        save_file(shard, directory / file, metadata={"format": "pt"})
+    for old in (directory / WEIGHTS_FILE, *directory.glob("model-*-of-*.safetensors")):
+        if old.name not in split.filename_to_tensors:
+            old.unlink(missing_ok=True)
+    (directory / INDEX_FILE).unlink(missing_ok=True)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (directory / INDEX_FILE).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold the weights at `path` (a file, or a directory), in the order of their names.
+
+    Raises:
+        ValueError: an index without its `weight_map`.
+    """
+    if not path.is_dir():
+        return [path]
+    if not (path / INDEX_FILE).is_file():
+        return [path / WEIGHTS_FILE]
+    shards = read_json_object(path / INDEX_FILE).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(f"{path / INDEX_FILE}: weight_map is missing or empty")
+    return [path / str(shard) for shard in sorted(set(shards.values()))]
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """Number type of the first stored tensor."""
+    for _, tensor in _stored_tensors(path):
+        return tensor.dtype
+    raise ValueError(f"{path} holds no tensors")
+
+
+def _fill(model: VLA, path: Path, part: str, rename: Callable[[str], str], said: Callable[[str], str]) -> None:
+    """Fill the tensors of `model` whose names start with `part`; `rename` maps stored names to ours, `said` back."""
+    wanted = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith(part) and not _is_tied_head(model, name)
+    }
     problems: list[str] = []
     found: set[str] = set()
     with torch.no_grad():
         for stored_name, tensor in _stored_tensors(path):
-            name = from_released(stored_name)
+            name = rename(stored_name)
             if _is_tied_head(model, name):
                 continue
-            found.add(name)
-            if name not in wanted:
+            if name in found:
+                problems.append(f"{stored_name} is stored twice")
+            elif name not in wanted:
                 problems.append(f"unexpected {stored_name}")
             elif wanted[name].shape != tensor.shape:
                 problems.append(f"{stored_name} is {list(tensor.shape)}, the model has {list(wanted[name].shape)}")
             else:
                 wanted[name].copy_(tensor)
-    problems += [f"missing {to_released(name)}" for name in wanted if name not in found]
+            found.add(name)
+    problems += [f"missing {said(name)}" for name in wanted if name not in found]
     if problems:
         rest = f"; and {len(problems) - _NUM_LISTED} more" if len(problems) > _NUM_LISTED else ""
         listed = "; ".join(problems[:_NUM_LISTED]) + rest
         raise ValueError(f"{path} does not fit the model {model.config.name!r}: {listed}")
-
-
-def save_released(model: VLA, path: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Write one safetensors file under the released names."""
-    tensors = {
-        to_released(name): tensor.detach().to(dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-        if not _is_tied_head(model, name)
-    }
-    save_file(tensors, path, metadata={"format": "pt"})
-
-
-def read_released_config(path: Path) -> ModelConfig:
-    """The geometry in the `config.json` of a released (`mibot`) checkpoint, or of its directory.
-
-    The file does not say how the weights look at the prefix; the released inference code, with which all published
-    simulation results were made, is `causal` without offset. Use `ModelConfig.with_mask` for another rule.
-
-    Raises:
-        FileNotFoundError: no such file. ValueError: a field is missing or does not fit.
-    """
-    path = path / "config.json" if path.is_dir() else path
-    fields = read_json_object(path)
-    window, offset = MASK_DEFAULTS["causal"]
-    try:
-        cerebellum = fields["dit_config"]
-        if fields["state_length"] != 1:
-            raise ValueError(f"{path}: state_length is {fields['state_length']}; only 1 state token is supported")
-        return ModelConfig(
-            name=path.parent.name,
-            brain=_without_number_types(fields["vlm_config"]),
-            hidden_size=cerebellum["hidden_size"],
-            num_layers=cerebellum["num_hidden_layers"],
-            head_dim=cerebellum["head_dim"],
-            num_kv_heads=cerebellum["num_key_value_heads"],
-            mask_variant="causal",
-            mask_window=window,
-            position_offset=offset,
-            state_dim=fields["state_dim"],
-            action_dim=fields["action_dim"],
-            horizon=fields["action_length"],
-            num_flow_steps=fields.get("num_flow_steps", 5),
-        )
-    except KeyError as error:
-        raise ValueError(f"{path} is not a released config: the field {error} is missing") from error
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not a released config: {error}") from error
-
-
-def _without_number_types(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A brain is built in torch's default type, whatever type its published config was saved in."""
-    return {
-        key: _without_number_types(value) if isinstance(value, Mapping) else value
-        for key, value in fields.items()
-        if key not in _NUMBER_TYPE_KEYS
-    }
 
 
 def _is_tied_head(model: VLA, name: str) -> bool:
@@ -143,9 +177,12 @@ def _is_tied_head(model: VLA, name: str) -> bool:
 
 def _stored_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a file, or of all shards of a directory, one at a time."""
-    for file in _weight_files(path):
+    for file in weight_files(path):
         if not file.is_file():
             raise FileNotFoundError(f"weights file {file} is missing")
+        if file.suffix in TORCH_SUFFIXES:
+            yield from _trainer_tensors(file)
+            continue
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - not a mapping
@@ -154,10 +191,19 @@ def _stored_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
             raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from error
 
 
-def _weight_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    if not (path / INDEX_FILE).is_file():
-        return [path / "model.safetensors"]
-    shards: Mapping[str, str] = json.loads((path / INDEX_FILE).read_text())["weight_map"]
-    return [path / shard for shard in sorted(set(shards.values()))]
+def _trainer_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors below `module`, without the leading `model.`; the file stays on disk (mapped) until they are read."""
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(
+            f"{file} is damaged, or no torch checkpoint of tensors and plain data only (anything else could run code): "
+            f"{error}"
+        ) from error
+    module = content.get("module") if isinstance(content, Mapping) else None
+    if not isinstance(module, Mapping):
+        raise ValueError(f"{file} is not a checkpoint of the released trainer: it has no entry 'module'")
+    for name, tensor in module.items():
+        if not name.startswith("model.") or not isinstance(tensor, Tensor):
+            raise ValueError(f"{file}: the entry {name!r} of 'module' is no tensor named 'model.*'")
+        yield name.removeprefix("model."), tensor

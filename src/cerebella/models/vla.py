@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from cerebella.batch import Batch
 from cerebella.models import brain as brain_module
 from cerebella.models import flow
-from cerebella.models.cerebellum import Cerebellum
+from cerebella.models.cerebellum import Cerebellum, RotaryFrequencies
 from cerebella.models.config import ModelConfig
 from cerebella.models.context import Context
 
 
 class VLA(nn.Module):
-    """A vision-language-action model, freshly initialised.
+    """A vision-language-action model, freshly initialised. It computes and answers in the number type of its weights.
 
     Attributes:
         brain: Qwen3VLForConditionalGeneration. cerebellum: `Cerebellum`. config: `ModelConfig`.
@@ -43,7 +43,7 @@ class VLA(nn.Module):
         """One pass of the cerebellum: float[B, H, A], 0 on prefix rows.
 
         Args:
-            state: float[B, 1, S]. noisy_actions: float[B, H, A] with clean prefix rows. flow_time: float[B].
+            state: float[B, 1, S]. noisy_actions: float[B, H, A] with clean prefix rows, any H. flow_time: float[B].
             action_mask: float[B, H, A]. prefix_length: int64[B], None is no prefix anywhere.
             hidden_columns: bool[H], training only, see `attention_mask.action_mask_between`.
 
@@ -55,7 +55,8 @@ class VLA(nn.Module):
             raise ValueError(
                 f"flow_time must be float[{len(context)}] (0 noise .. 1 data); got {list(flow_time.shape)}"
             )
-        seating = self.cerebellum.seat(context, prefix_length, hidden_columns)
+        state, noisy_actions, flow_time, action_mask = self._cast(state, noisy_actions, flow_time, action_mask)
+        seating = self.cerebellum.seat(context, noisy_actions.shape[1], prefix_length, hidden_columns)
         return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
 
     def sample(
@@ -72,35 +73,41 @@ class VLA(nn.Module):
         """Noise to actions in Euler steps: float[B, H, A]; the first rows equal the prefix bit for bit.
 
         Args:
-            noise: float[B, H, A], standard normal, drawn by the caller. action_prefix: float[B, H, A], rows beyond
-                prefix_length are ignored. num_flow_steps: None takes the config's. hidden_columns: as in `velocity`.
+            noise: float[B, H, A], standard normal, drawn by the caller; any H of 1 or more.
+            action_prefix: float[B, H, A], rows beyond prefix_length are ignored.
+            num_flow_steps: None takes the config's. hidden_columns: as in `velocity`.
 
         Raises:
             ValueError: as `velocity`; or a prefix length without a prefix.
         """
         prefix_length = self._check(context, state, noise, action_mask, prefix_length)
-        start = noise
+        state, start, action_mask = self._cast(state, noise, action_mask)
         if action_prefix is not None:
             if action_prefix.shape != noise.shape:
                 raise ValueError(
                     f"action_prefix must have the shape of noise {list(noise.shape)}; got {list(action_prefix.shape)}"
                 )
-            start = flow.join_prefix(action_prefix, noise, prefix_length)
+            start = flow.join_prefix(action_prefix.to(start), start, prefix_length)
         elif bool(prefix_length.any()):
             raise ValueError(f"prefix_length is {prefix_length.tolist()} (rows), but there is no action_prefix")
-        seating = self.cerebellum.seat(context, prefix_length, hidden_columns)
+        seating = self.cerebellum.seat(context, noise.shape[1], prefix_length, hidden_columns)
 
         def velocity(noisy_actions: Tensor, flow_time: Tensor) -> Tensor:
             return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
 
         return flow.euler(velocity, start, self.config.num_flow_steps if num_flow_steps is None else num_flow_steps)
 
+    def _cast(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors in the number type of the weights."""
+        return tuple(tensor.to(self.cerebellum.sink.weight.dtype) for tensor in tensors)
+
     def _check(
         self, context: Context, state: Tensor, actions: Tensor, action_mask: Tensor, prefix_length: Tensor | None
     ) -> Tensor:
         """Raise a ValueError on a wrong shape; return the prefix length, zeros for None."""
         config, batch_size = self.config, len(context)
-        wanted = (batch_size, config.horizon, config.action_dim)
+        horizon = max(actions.shape[1], 1) if actions.ndim == 3 else config.horizon
+        wanted = (batch_size, horizon, config.action_dim)
         for name, tensor, shape in (
             ("state", state, (batch_size, 1, config.state_dim)),
             ("actions", actions, wanted),
@@ -113,6 +120,26 @@ class VLA(nn.Module):
         if prefix_length.shape != (batch_size,):
             raise ValueError(f"prefix_length must be int64[{batch_size}] (rows); got {list(prefix_length.shape)}")
         return prefix_length
+
+
+def build(config: ModelConfig, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> VLA:
+    """A VLA whose parameters are not initialised, for a loader that fills them all: never more than one copy in memory.
+
+    Rotary frequencies (the only numbers that no checkpoint stores) are in place and in float32, whatever `dtype` is.
+
+    Args:
+        dtype: of the parameters. device: where they are.
+    """
+    with torch.device("meta"):
+        model = VLA(config).to(dtype)
+    model.to_empty(device=device)
+    model.brain.tie_weights()
+    text, vision = model.brain.model.language_model.rotary_emb, model.brain.model.visual.rotary_pos_emb
+    fresh_text, fresh_vision = type(text)(text.config), type(vision)(vision.config)
+    model.brain.model.language_model.rotary_emb = fresh_text.to(device)
+    model.brain.model.visual.rotary_pos_emb = fresh_vision.to(device)
+    model.cerebellum.rotary_emb = RotaryFrequencies(config.head_dim, config.rope_theta).to(device)
+    return model
 
 
 @dataclass(frozen=True)

@@ -6,36 +6,45 @@ tokenizer*.json, processor_config.json   what Transformers needs
 embodiment.json  statistics.json  recipe.json  curves.jsonl  README.md
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from safetensors.torch import save_file
-from transformers import AutoTokenizer
-from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.interfaces import PolicyMetadata
-from cerebella.models.checkpoint import load_weights
-from cerebella.models.config import MASK_VARIANTS, ModelConfig
+from cerebella.models.checkpoint import save_weights
+from cerebella.models.config import ModelConfig
+from cerebella.models.hub_config import CerebellaConfig
 from cerebella.models.vla import VLA
+from cerebella.policies.accelerate import accelerate
+from cerebella.policies.hub import fetch
+from cerebella.policies.layout import layout_of
+from cerebella.policies.released.directory import read_released
+from cerebella.policies.released.processing import CerebellaProcessor
+from cerebella.policies.stored import check_images, check_rule, log_loaded, read_model, read_tokenizer, weights_hash
 from cerebella.policies.vla_policy import VLAPolicy
 from cerebella.processing.hub_processor import make_hub_processor
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
-from cerebella.processing.prompt import IMAGE_TOKEN
 from cerebella.processing.statistics import Statistics
 
+__all__ = [
+    "REQUIRED_FILES",
+    "StageRecord",
+    "load_policy",
+    "save_as_policy",
+    "save_policy",
+    "weights_hash",
+]
+
+EngineKind = Literal["readable", "fast"]
+ENGINES: tuple[str, ...] = get_args(EngineKind)
 FORMAT_VERSION = 1
-_SAME_IN_BRAIN = (
-    ("patch_size", "patch_size"),
-    ("merge_size", "spatial_merge_size"),
-    ("temporal_patch_size", "temporal_patch_size"),
-)
+MODEL_CLASS = "CerebellaForActionGeneration"
 REQUIRED_FILES = (
     "config.json",
     "model.safetensors",
@@ -44,8 +53,8 @@ REQUIRED_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
-TIED_HEAD = "brain.lm_head.weight"
-"""Shares its storage with the token embeddings; stored once, under their name."""
+_ONE_FILE = 1 << 62
+"""A policy directory has its weights in one file, whatever their size."""
 
 
 @dataclass(frozen=True)
@@ -74,67 +83,138 @@ def save_policy(
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = {
+        "model_type": CerebellaConfig.model_type,
+        "architectures": [MODEL_CLASS],
         "format_version": FORMAT_VERSION,
         "model": json.loads(model.config.to_json()),
         "images": asdict(processor.images),
         "stages": [asdict(stage) for stage in stages],
     }
     (directory / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    weights = {
-        name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items() if name != TIED_HEAD
-    }
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    make_hub_processor(processor.tokenizer, processor.images).save_pretrained(directory)
+    save_weights(model, directory, dtype, names="ours", max_shard_size=_ONE_FILE)
+    hub = make_hub_processor(processor.tokenizer, processor.images)
+    CerebellaProcessor(image_processor=hub.image_processor, tokenizer=hub.tokenizer).save_pretrained(directory)
     processor.embodiment.save(directory / "embodiment.json")
     processor.statistics.save(directory / "statistics.json")
     (directory / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
 
 
-def load_policy(
-    directory: Path | str,
-    embodiment: str | None = None,
-    mask_variant: str | None = None,
-    num_flow_steps: int | None = None,
-) -> VLAPolicy:
-    """Read a policy directory.
-
-    Args:
-        embodiment, mask_variant: what the caller relies on; an error if the policy is of another kind.
+def save_as_policy(policy: VLAPolicy, directory: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write a loaded policy, whatever layout it came from, as a policy directory.
 
     Raises:
-        FileNotFoundError: a file is missing (names it). ValueError: unknown format, weights that do not fit, stages
-            trained under another attention rule than the one configured, or not what the caller relies on.
+        ValueError: its model is not a `VLA` (an engine keeps its weights in another form).
     """
-    directory = Path(directory)
+    if not isinstance(policy.model, VLA):
+        raise ValueError(
+            f"only a policy with the readable model can be saved; this one runs a {type(policy.model).__name__}"
+        )
+    metadata = policy.metadata
+    stage = StageRecord(
+        name="imported",
+        num_steps=0,
+        mask_variant=policy.model.config.mask_variant,
+        max_prefix=metadata.max_trained_prefix,
+        fingerprint=metadata.policy_id.rpartition("@")[2],
+    )
+    save_policy(directory, policy.model, policy.processor, [stage], {"imported_from": metadata.policy_id}, dtype)
+
+
+def load_policy(
+    source: Path | str,
+    embodiment: Embodiment | str | None = None,
+    mask_variant: str | None = None,
+    num_flow_steps: int | None = None,
+    robot_type: str | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    engine: EngineKind = "readable",
+) -> VLAPolicy:
+    """Read a policy directory, or a checkpoint in the released layout; one INFO line says what was loaded.
+
+    Args:
+        source: a directory, or `owner/name` on a hub.
+        embodiment: the robot, or the name that the caller relies on. A released checkpoint says only which slots move; for a
+            robot type that is not one of the released simulations' it has to be given in full.
+        mask_variant: what the caller relies on; an error if the policy was trained under another rule.
+        robot_type: which of a released checkpoint's statistics; needed where it has several.
+        dtype: of the parameters. None is float32 for a policy directory and the stored type for a released checkpoint. In
+            bfloat16 a released checkpoint runs as in the released server: rotary frequencies are rounded as well.
+        device: where it runs; `auto` is the GPU if there is one.
+        engine: `readable` is the model as it is written down, `fast` the engine with the same numbers (see `accelerate` for
+            its options); warm it up before a robot waits for it.
+
+    Raises:
+        FileNotFoundError: no such directory or repository, or a file is missing (names it). ValueError: unknown format,
+            weights that do not fit, stages trained under another attention rule than the one configured, an unknown robot
+            type, or not what the caller relies on.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; known: {', '.join(ENGINES)}")
+    place = _device(device)
+    directory, name = fetch(source), Path(source).expanduser().resolve().name
+    if layout_of(directory) == "released":
+        policy = read_released(directory, robot_type, embodiment, mask_variant, num_flow_steps, dtype, name)
+    else:
+        policy = _read_own(directory, name, robot_type, embodiment, mask_variant, num_flow_steps, dtype)
+    assert isinstance(policy.model, VLA)
+    policy.model.to(place)
+    return policy if engine == "readable" else accelerate(policy)
+
+
+def _read_own(
+    directory: Path,
+    policy_name: str,
+    robot_type: str | None,
+    embodiment: Embodiment | str | None,
+    mask_variant: str | None,
+    num_flow_steps: int | None,
+    dtype: torch.dtype | None,
+) -> VLAPolicy:
+    """A policy directory of ours; arguments as `load_policy`."""
     for name in REQUIRED_FILES:
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} is not a policy directory: {name} is missing")
     model_config, images, stages = _read_config(directory / "config.json")
-    _check_variant(directory, model_config, stages, mask_variant)
+    trained = [stage.mask_variant for stage in stages if stage.name != "warmup_vision"]
+    check_rule(directory, model_config, trained, mask_variant)
     robot = Embodiment.load(directory / "embodiment.json")
-    if embodiment is not None and robot.name != embodiment:
-        raise ValueError(f"{directory} was trained for the embodiment {robot.name!r}, not for {embodiment!r}")
+    for wanted in (embodiment if isinstance(embodiment, str | None) else embodiment.name, robot_type):
+        if wanted is not None and robot.name != wanted:
+            raise ValueError(f"{directory} was trained for the embodiment {robot.name!r}, not for {wanted!r}")
     statistics = Statistics.load(directory / "statistics.json", robot.name, robot.control_mode)
-    model = VLA(model_config)
-    load_weights(model, directory / "model.safetensors")
     processor = Processor(
         embodiment=robot,
         statistics=statistics,
-        tokenizer=_read_tokenizer(directory, model_config),
+        tokenizer=read_tokenizer(directory, model_config),
         images=images,
         horizon=model_config.horizon,
         model_state_dim=model_config.state_dim,
         model_action_dim=model_config.action_dim,
     )
+    model = read_model(directory, model_config, torch.float32 if dtype is None else dtype)
     metadata = PolicyMetadata(
-        policy_id=f"{directory.name}@{weights_hash(directory)}",
+        policy_id=f"{policy_name}@{weights_hash(directory)}",
         embodiment=robot,
         horizon=model_config.horizon,
         mask_variant=model_config.mask_variant,
         max_trained_prefix=max((stage.max_prefix for stage in stages), default=0),
         statistics_hash=statistics.hash,
     )
+    log_loaded(directory, model, robot.name, num_flow_steps)
     return VLAPolicy(model, processor, metadata, num_flow_steps)
+
+
+def _device(device: torch.device | str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}; give cpu, cuda, cuda:0 ... or auto") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch sees no GPU here; `cerebella doctor` says why")
+    return place
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:
@@ -148,12 +228,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord
         model = ModelConfig.from_json(json.dumps(stored["model"]))
         images = ImageConfig(**stored["images"])
         stages = [StageRecord(**stage) for stage in stored["stages"]]
-        vision = model.brain["vision_config"]
-        for ours, theirs in _SAME_IN_BRAIN:
-            if getattr(images, ours) != vision[theirs]:
-                raise ValueError(
-                    f"images.{ours} is {getattr(images, ours)!r}, but the brain's {theirs} is {vision[theirs]}"
-                )
+        check_images(images, model)
         for stage in stages:
             if not 0 <= stage.max_prefix < model.horizon:
                 raise ValueError(
@@ -164,43 +239,3 @@ def _read_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return model, images, stages
-
-
-def _read_tokenizer(directory: Path, config: ModelConfig) -> Qwen2Tokenizer:
-    """The tokenizer of a policy directory; a ValueError if it is broken or was made for another brain."""
-    read_json_object(directory / "tokenizer_config.json")
-    vocabulary = read_json_object(directory / "tokenizer.json").get("added_tokens")
-    index = {token.get("content"): token.get("id") for token in vocabulary or [] if isinstance(token, dict)}
-    wanted = config.brain["image_token_id"]
-    if index.get(IMAGE_TOKEN) != wanted:
-        raise ValueError(
-            f"{directory / 'tokenizer.json'}: the token {IMAGE_TOKEN!r} has the id {index.get(IMAGE_TOKEN)}; "
-            f"the brain expects {wanted}"
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
-    except Exception as error:  # the tokenizers library raises nothing narrower for a vocabulary that does not fit
-        raise ValueError(f"{directory / 'tokenizer.json'} cannot be read: {error}") from error
-    if tokenizer.pad_token is None:
-        raise ValueError(f"{directory / 'tokenizer_config.json'}: the pad_token is missing")
-    return tokenizer
-
-
-def weights_hash(directory: Path) -> str:
-    """First twelve hex digits of the SHA-256 of the weights file."""
-    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()[:12]
-
-
-def _check_variant(directory: Path, config: ModelConfig, stages: Sequence[StageRecord], wanted: str | None) -> None:
-    trained = {stage.mask_variant for stage in stages if stage.name != "warmup_vision"}
-    if trained and trained != {config.mask_variant}:
-        raise ValueError(
-            f"{directory}: the model is configured for the attention rule {config.mask_variant!r}, but its stages were "
-            f"trained with {', '.join(sorted(trained))}; running it would mix two rules"
-        )
-    if wanted is not None and wanted not in MASK_VARIANTS:
-        raise ValueError(f"unknown attention rule {wanted!r}; known rules: {', '.join(MASK_VARIANTS)}")
-    if wanted is not None and wanted != config.mask_variant:
-        raise ValueError(
-            f"{directory} was trained with the attention rule {config.mask_variant!r}; it cannot run as {wanted!r}"
-        )
