@@ -26,7 +26,11 @@ def test_the_model_agrees_with_the_golden_vectors() -> None:
         f"p{p}.{name}" for p in (0, 1, 3, 6) for name in ("sampled", "velocity", "loss", "loss_mse", "loss_freq")
     }
     cached = {f"{name}.{layer}" for name in ("key", "value") for layer in range(5)}
-    assert set(report.errors) == trained | cached | {"position_ids", "actions"}
+    engine = {f"engine.{name}.{layer}" for name in ("key", "value") for layer in (2, 3, 4)}
+    engine |= {f"engine.p{p}.sampled" for p in (0, 1, 3, 6)} | {"engine.actions"}
+    assert set(report.errors) == trained | cached | engine | {"position_ids", "actions"}
+    assert set(report.cosines) == {"readable.actions", "engine.actions"}
+    assert min(report.cosines.values()) > 0.9995
     line = json.loads(report.to_json())
     assert line["passed"] is True
     assert line["largest_error"] == max(report.errors.values())
@@ -86,4 +90,12 @@ def test_what_is_not_a_number_never_passes() -> None:
         "tolerance": 1e-4,
         "largest_error": None,
         "errors": {"actions": None, "key.0": 0.0},
+        "least_cosine": 0.999,
+        "bfloat16_cosines": {},
     }
+
+
+def test_actions_that_turn_too_far_in_bfloat16_do_not_pass() -> None:
+    assert GoldenReport("x", {"actions": 0.0}, 1e-4, {"engine.actions": 0.9991}).passed
+    assert not GoldenReport("x", {"actions": 0.0}, 1e-4, {"engine.actions": 0.998}).passed
+    assert not GoldenReport("x", {"actions": 0.0}, 1e-4, {"engine.actions": float("nan")}).passed

@@ -1,24 +1,41 @@
-"""`VLAPolicy`: a processor and a VLA as a `Policy`. This is the readable path; the fast engine will stand beside it."""
+"""`VLAPolicy`: a processor and a model as a `Policy`; the model is the readable `VLA` or the fast `Engine`."""
 
-import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cerebella.batch import Batch
 from cerebella.interfaces import PolicyMetadata
 from cerebella.models.vla import VLA
-from cerebella.processing.processor import Processor
+from cerebella.policies.engine import Engine
+from cerebella.processing.noise import noise_seed
+from cerebella.processing.processor import Motion, Processor
 from cerebella.types import ActionChunk, FloatArray, Observation
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What the brain made of the pictures and instructions of some observations, kept for re-planning.
+
+    Args:
+        context: as the model encoded it. prompts: the instructions it has read. ticks: when the pictures were taken.
+    """
+
+    context: Any
+    prompts: tuple[str, ...]
+    ticks: tuple[int, ...]
 
 
 class VLAPolicy:
     """Infers chunks; stateless between calls.
 
     Args:
-        model: put into evaluation mode. processor: of the same policy directory.
+        model: on its device, in its type; put into evaluation mode. processor: of the same policy directory.
         metadata: what an executor must know.
         num_flow_steps: Euler steps, 1 or more; None takes the model's own.
 
@@ -27,14 +44,19 @@ class VLAPolicy:
     """
 
     def __init__(
-        self, model: VLA, processor: Processor, metadata: PolicyMetadata, num_flow_steps: int | None = None
+        self, model: VLA | Engine, processor: Processor, metadata: PolicyMetadata, num_flow_steps: int | None = None
     ) -> None:
         if num_flow_steps is not None and num_flow_steps < 1:
             raise ValueError(f"num_flow_steps must be 1 or more; got {num_flow_steps}")
-        self.model = model.eval()
+        self.model = model.eval() if isinstance(model, VLA) else model
         self.processor = processor
         self.metadata = metadata
         self.num_flow_steps = num_flow_steps
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device if isinstance(self.model, Engine) else self.model.cerebellum.sink.weight.device
 
     def infer(self, observation: Observation, action_prefix: FloatArray) -> ActionChunk:
         """One chunk; see `Policy.infer`."""
@@ -55,15 +77,77 @@ class VLAPolicy:
         started_s = time.perf_counter()
         batch = self.processor.encode(observations, action_prefixes)
         assert batch.action_prefix is not None
+        assert batch.prefix_length is not None
+        motion = Motion(batch.state, batch.action_mask, batch.action_prefix, batch.prefix_length)
+        return self._act(self._encode(batch), motion, observations, action_prefixes, started_s)
+
+    @torch.inference_mode()
+    def encode(self, observations: Sequence[Observation]) -> Scene:
+        """Look and read once, without acting: the costly half of `infer_batch`, to be followed by any number of `act`."""
+        nothing = np.empty((0, self.metadata.embodiment.action_dim), dtype=np.float32)
+        batch = self.processor.encode(observations, [nothing] * len(observations))
+        return Scene(
+            context=self._encode(batch),
+            prompts=tuple(observation.prompt for observation in observations),
+            ticks=tuple(observation.tick for observation in observations),
+        )
+
+    @torch.inference_mode()
+    def act(
+        self, scene: Scene, observations: Sequence[Observation], action_prefixes: Sequence[FloatArray]
+    ) -> list[ActionChunk]:
+        """Re-plan with the cerebellum alone: fresh states and prefixes on pictures that were encoded before.
+
+        With the observations that made the scene this is `infer_batch`, bit for bit. Pictures of `observations` are used
+        for the noise seed only; how old `scene.ticks` may get is the caller's decision.
+
+        Raises:
+            ValueError: as `infer_batch`; another number of observations; an instruction that changed (encode again).
+        """
+        started_s = time.perf_counter()
+        prompts = tuple(observation.prompt for observation in observations)
+        if prompts != scene.prompts:
+            raise ValueError(
+                f"the scene was encoded for the instructions {list(scene.prompts)}; got {list(prompts)}: encode again"
+            )
+        motion = self.processor.encode_motion(observations, action_prefixes)
+        return self._act(scene.context, motion, observations, action_prefixes, started_s)
+
+    def warm_up(self, observation: Observation, batch_sizes: Sequence[int] = (1,)) -> float:
+        """Run until every later call of these batch sizes finds its kernels compiled and its graphs captured; seconds.
+
+        Before this returns, the policy is not ready for a robot: the first call of a new layout may take a minute.
+        """
+        started_s = time.perf_counter()
+        nothing = np.empty((0, self.metadata.embodiment.action_dim), dtype=np.float32)
+        for size in batch_sizes:
+            for _ in range(2):
+                self.infer_batch([observation] * size, [nothing] * size)
+        return time.perf_counter() - started_s
+
+    def _encode(self, batch: Batch) -> Any:
+        if isinstance(self.model, Engine):
+            return self.model.encode(batch)
+        return self.model.encode(batch.to(self.device))
+
+    def _act(
+        self,
+        context: Any,
+        motion: Motion,
+        observations: Sequence[Observation],
+        action_prefixes: Sequence[FloatArray],
+        started_s: float,
+    ) -> list[ActionChunk]:
         noise = torch.stack([self._noise(observation) for observation in observations])
-        context = self.model.encode(batch)
+        if isinstance(self.model, VLA):
+            motion, noise = Motion(*(tensor.to(self.device) for tensor in motion)), noise.to(self.device)
         sampled = self.model.sample(
             context,
-            state=batch.state,
+            state=motion.state,
             noise=noise,
-            action_mask=batch.action_mask,
-            action_prefix=batch.action_prefix,
-            prefix_length=batch.prefix_length,
+            action_mask=motion.action_mask,
+            action_prefix=motion.action_prefix,
+            prefix_length=motion.prefix_length,
             num_flow_steps=self.num_flow_steps,
         )
         actions = self.processor.decode(sampled, np.stack([observation.state for observation in observations]))
@@ -87,16 +171,3 @@ class VLAPolicy:
     def _noise(self, observation: Observation) -> Tensor:
         generator = torch.Generator().manual_seed(noise_seed(observation))
         return torch.randn(self.processor.horizon, self.processor.model_action_dim, generator=generator)
-
-
-def noise_seed(observation: Observation) -> int:
-    """A 32-bit seed from what was observed (state, images, instruction), as the released clients derive theirs.
-
-    The prefix takes no part, so asynchronous and synchronous runs meet the same noise on the same observation.
-    """
-    digest = hashlib.sha256(observation.prompt.encode())
-    digest.update(observation.state.tobytes())
-    for view in sorted(observation.images):
-        digest.update(view.encode())
-        digest.update(observation.images[view].tobytes())
-    return int.from_bytes(digest.digest()[:4], "big")
