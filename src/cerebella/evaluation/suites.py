@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from tqdm import tqdm
 
@@ -23,6 +23,7 @@ from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.drive import check_embodiment
 from cerebella.runtime.executor import MODES, ExecutorConfig, Mode
 
+ENGINES = ("readable", "fast")
 NAMED_POLICIES = ("expert", "zero")
 ZERO_HORIZON = 16
 _FIRST_SEED = 1_000_000
@@ -43,6 +44,8 @@ class EvalConfig:
         execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
         perturbation: disturb each episode once (a sudden belt speed, or a bump against the part).
         batch: environments in lock step; only the speed depends on it.
+        num_flow_steps: Euler steps of a policy directory's model, 1 or more; its own number if left out.
+        engine: `readable` or `fast`; the numbers are the same up to rounding.
         json: write the result here.
     """
 
@@ -55,6 +58,8 @@ class EvalConfig:
     execute_horizon: int | None = None
     perturbation: bool = False
     batch: int = 32
+    num_flow_steps: int | None = None
+    engine: Literal["readable", "fast"] = "readable"
     json: Path | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +72,15 @@ class EvalConfig:
             raise ValueError(f"delay must be 0 or more ticks; got {self.delay}")
         if self.batch < 1:
             raise ValueError(f"batch must be 1 or more environments; got {self.batch}")
+        if self.num_flow_steps is not None and self.num_flow_steps < 1:
+            raise ValueError(f"num_flow_steps must be 1 or more; got {self.num_flow_steps}")
+        if self.num_flow_steps is not None and self.policy in NAMED_POLICIES:
+            raise ValueError(f"the policy {self.policy!r} has no flow steps (num_flow_steps is {self.num_flow_steps})")
+        if self.engine not in ENGINES or (self.engine != ENGINES[0] and self.policy in NAMED_POLICIES):
+            raise ValueError(
+                f"engine is {self.engine!r} for the policy {self.policy!r}; known: {', '.join(ENGINES)} for a policy "
+                f"directory, {ENGINES[0]} for {', '.join(NAMED_POLICIES)}"
+            )
         episode_seeds(self.seed, self.episodes)
 
 
@@ -87,7 +101,7 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     def make() -> Environment:
         return make_environment(config.suite, with_images=with_images, perturbation=config.perturbation)
 
-    source, metadata = open_policy(config.policy, make())
+    source, metadata = open_policy(config.policy, make(), config.num_flow_steps, config.engine)
     check_policy(metadata, make().embodiment, config.mode)
     execute_horizon = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
     check_execute_horizon(execute_horizon, metadata.horizon)
@@ -118,6 +132,8 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
             "cells": [cell.as_dict()],
             "perturbation": config.perturbation,
             "batch": config.batch,
+            "num_flow_steps": config.num_flow_steps,
+            "engine": config.engine,
         },
         episodes=episode_rows(cell, episodes),
         summary=[summarise(cell, episodes, on_wall_clock=False)],
@@ -133,21 +149,35 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     return result
 
 
-def open_policy(name: str, environment: Environment) -> tuple[PolicySource, PolicyMetadata]:
+def open_policy(
+    name: str,
+    environment: Environment,
+    num_flow_steps: int | None = None,
+    engine: Literal["readable", "fast"] = "readable",
+) -> tuple[PolicySource, PolicyMetadata]:
     """A policy by name or directory, and what it says about itself.
 
     The expert reads the true state, so it is made anew for each environment; every other policy serves all of them.
+
+    Args:
+        name: `expert`, `zero`, a directory, or `owner/name` on a hub. num_flow_steps, engine: of a policy directory; see
+            `load_policy`.
     """
     if name == "expert":
         make_expert = _expert_factory(environment)
         return make_expert, make_expert(environment).metadata
-    if name != "zero" and not Path(name).exists():
+    is_hub_name = name.count("/") == 1 and name[0] not in "./~"
+    if name != "zero" and not is_hub_name and not Path(name).exists():
         raise FileNotFoundError(
-            f"there is no policy directory {name!r}; give a directory or one of: {', '.join(NAMED_POLICIES)}"
+            f"there is no policy directory {name!r}; give a directory, owner/name on a hub, or one of: "
+            f"{', '.join(NAMED_POLICIES)}"
         )
     from cerebella.policies import HoldPolicy, load_policy  # loads torch, which the expert does not need
 
-    policy = HoldPolicy(environment.embodiment, ZERO_HORIZON) if name == "zero" else load_policy(name)
+    if name == "zero":
+        policy = HoldPolicy(environment.embodiment, ZERO_HORIZON)
+    else:
+        policy = load_policy(name, num_flow_steps=num_flow_steps, engine=engine)
     return policy, policy.metadata
 
 
@@ -181,9 +211,8 @@ def policy_block(path: str, metadata: PolicyMetadata) -> dict[str, Any]:
     """The `policy` block of a result."""
     if path in NAMED_POLICIES:
         return {"path": path, "weights_hash": None, "policy_id": metadata.policy_id}
-    from cerebella.policies.directory import weights_hash
-
-    return {"path": path, "weights_hash": weights_hash(Path(path)), "policy_id": metadata.policy_id}
+    weights_hash = metadata.policy_id.rpartition("@")[2]
+    return {"path": path, "weights_hash": weights_hash, "policy_id": metadata.policy_id}
 
 
 def rates(embodiment: Embodiment) -> dict[str, float]:

@@ -1,0 +1,65 @@
+"""`cerebella eval`: measure a policy in a suite."""
+
+import json
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from cerebella.cli.errors import check_name
+from cerebella.runtime.chunks import check_horizons
+from cerebella.runtime.executor import Mode
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measure a policy in a suite, on a virtual clock: success with interval, throughput, idle share, seams."""
+
+    suite: Annotated[Positional[str], arg(metavar="SUITE")]
+    """e.g. dynamic/conveyor"""
+    policy: Annotated[str, arg(metavar="DIR|HUB_ID|expert|zero")]
+    """a policy directory, owner/name on a hub, or one of the built-in policies"""
+    mode: Mode = "prefix"
+    """sync waits for each chunk; naive does not; prefix also lets the next chunk continue what is promised"""
+    delay: int = 4
+    """ticks from an observation to the arrival of its chunk"""
+    episodes: int = 100
+    """number of episodes; the same seed gives the same ones for every policy, mode and delay"""
+    seed: int = 0
+    """which set of episodes"""
+    execute_horizon: int | None = None
+    """actions executed before the next chunk takes over (default: half the policy's horizon)"""
+    perturbation: bool = False
+    """disturb every episode once"""
+    batch: int = 32
+    """environments in lock step; changes only the speed"""
+    num_flow_steps: Annotated[int | None, arg(name="flow-steps")] = None
+    """Euler steps from noise to actions (default: what the policy's config says)"""
+    engine: Literal["readable", "fast"] = "readable"
+    """the model as it is written down, or the engine with the same numbers"""
+    json: Path | None = None
+    """write the whole result, every episode included, to this file"""
+
+    def run(self) -> int:
+        """Print the summary as one JSON line."""
+        from cerebella.envs.registry import ENVIRONMENTS
+        from cerebella.evaluation.suites import EvalConfig, evaluate
+
+        check_name("suite", self.suite, ENVIRONMENTS)
+        result = evaluate(EvalConfig(**{field.name: getattr(self, field.name) for field in fields(self)}))
+        self._warn_of_a_delay_that_does_not_fit(result["conditions"]["cells"][0])
+        if self.json is not None:
+            print(f"wrote {self.json}")
+        print(json.dumps({key: value for key, value in result.items() if key != "episodes"}))
+        return 0
+
+    def _warn_of_a_delay_that_does_not_fit(self, cell: dict[str, Any]) -> None:
+        """A delay beyond what the horizon covers can be measured, so it is no error; but nobody should overlook it."""
+        if self.mode == "sync":
+            return
+        try:
+            check_horizons(self.delay, cell["execute_horizon"], cell["horizon"])
+        except ValueError as reason:
+            print(f"cerebella eval: note: {reason}", file=sys.stderr)

@@ -1,0 +1,35 @@
+"""`cerebella train`: the first word picks a recipe, the others change fields of its dataclass."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from cerebella.cli.errors import check_name
+
+
+def train(words: Sequence[str]) -> int:
+    """Run a recipe, or continue it where it stopped; prints the paths that it wrote."""
+    recipes = _recipes()
+    known = f"recipes: {', '.join(recipes)}"
+    if not words:
+        raise ValueError(f"which recipe? {known}. Its fields: cerebella train RECIPE --help")
+    if words[0] in ("-h", "--help"):
+        print(
+            f"usage: cerebella train RECIPE [--field value]\n\n{known}\nFields of a recipe: cerebella train RECIPE --help"
+        )
+        return 0
+    name, *rest = words
+    check_name("recipe", name, recipes)
+    recipe_type, run = recipes[name]
+    for path in run(tyro.cli(recipe_type, args=rest, prog=f"cerebella train {name}")):
+        print(f"wrote {path}")
+    return 0
+
+
+def _recipes() -> dict[str, tuple[type[Any], Callable[[Any], Iterable[Path]]]]:
+    """Name -> (its fields, the function that runs it and returns the paths it wrote)."""
+    from cerebella.recipes import conveyor
+
+    return {"conveyor": (conveyor.ConveyorRecipe, conveyor.train)}
