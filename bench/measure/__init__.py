@@ -1,0 +1,1 @@
+"""What the speed scripts share: requests, peers, the physical limit, timing, counting, rows of a table."""
