@@ -2,11 +2,13 @@
 #
 #   make demo     a trained policy drives a simulated robot in real time; writes outputs/demo/
 #   make test     the fast tests, on a CPU
+#   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
+#                    loads it wherever it is installed, which slows every command
 #   make check    format, lint, types, layers, house rules
 #   make bench    every measured figure, one JSON line each
 #   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
 
-.PHONY: demo test check bench install clean
+.PHONY: demo test test-quant check bench install clean
 .NOTPARALLEL:
 
 BIN := .venv/bin
@@ -20,6 +22,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not sim and not interop"
+
+test-quant: $(READY)
+	$(BIN)/python -m pip install -q --upgrade --no-deps --target build/quant -c constraints.txt torchao
+	PYTHONPATH=build/quant $(BIN)/python -m pytest -q -n 2 tests/policies/engine/test_quantization.py
 
 check: $(READY)
 	$(BIN)/ruff check
