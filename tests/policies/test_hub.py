@@ -101,6 +101,18 @@ def test_a_second_fetch_downloads_nothing(hub: LocalHub, released: Path) -> None
     assert not any("/resolve/" in request for request in hub.requests)
 
 
+def test_another_cache_and_no_question_to_the_hub(hub: LocalHub, released: Path, tmp_path: Path) -> None:
+    hub.add(NAME, contents_of(released))
+    own = tmp_path / "own cache"
+    with pytest.raises((FileNotFoundError, ConnectionError), match="no directory"):
+        fetch(NAME, endpoint=hub.endpoint, cache_dir=own, local_files_only=True)
+    first = fetch(NAME, endpoint=hub.endpoint, cache_dir=own)
+    assert own in first.parents
+    hub.requests.clear()
+    assert fetch(NAME, endpoint=hub.endpoint, cache_dir=own, local_files_only=True) == first
+    assert hub.requests == []
+
+
 def test_a_look_leaves_the_weights_where_they_are(hub: LocalHub, released: Path) -> None:
     hub.add(NAME, contents_of(released))
     look = contents_of(fetch(NAME, endpoint=hub.endpoint, weights=False))

@@ -48,6 +48,8 @@ def fetch(
     endpoint: str | None = None,
     token: str | None = None,
     weights: bool = True,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> Path:
     """A local directory: `source` itself, or a download of the repository of that name.
 
@@ -60,6 +62,7 @@ def fetch(
         endpoint: address of the hub; HF_ENDPOINT, else https://huggingface.co, if left out.
         token: access token; HF_TOKEN or the stored login if left out.
         weights: False leaves the weights where they are, for a look at the rest; nothing can be loaded from that.
+        cache_dir: another cache than the user's. local_files_only: ask no hub, take what the cache has.
 
     Raises:
         FileNotFoundError: neither a directory nor a repository, or one without safetensors weights.
@@ -78,12 +81,14 @@ def fetch(
     failed = f"there is no directory {source!r} here, nor a copy in the cache {constants.HF_HUB_CACHE}"
     with _explained(source, endpoint, failed, revision):
         api = HfApi(endpoint=endpoint, token=token)
-        commit = api.resolve_revision(source, revision=revision)
+        commit = revision if local_files_only else api.resolve_revision(source, revision=revision)
         folder = snapshot_download(
             source,
             revision=commit,
             endpoint=endpoint,
             token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
             allow_patterns=[name for name in DATA_PATTERNS if weights or name != WEIGHTS_PATTERN],
             ignore_patterns=["*/*"],
         )
@@ -93,7 +98,7 @@ def fetch(
             f"{source!r} at {_address(endpoint)} holds no model: config.json and *.safetensors are needed (other weight "
             "formats can contain programs and are not downloaded)"
         )
-    _logger.info("%s at commit %s is in %s", source, commit.resolved[:12], directory)
+    _logger.info("%s at commit %s is in %s", source, directory.name[:12], directory)
     return directory
 
 

@@ -18,7 +18,7 @@ from cerebella.batch import Batch
 from cerebella.models.checkpoint import load_weights, save_weights, stored_dtype
 from cerebella.models.hub_config import CerebellaConfig, MiBoTConfig
 from cerebella.models.vla import VLA, build
-from cerebella.policies.released.source import local_directory
+from cerebella.policies.released.source import HUB_OPTIONS, local_directory
 from cerebella.policies.stored import log_loaded
 
 _logger = logging.getLogger("cerebella")
@@ -118,8 +118,6 @@ class ActionModel(PreTrainedModel):
         torch_dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
         device_map: torch.device | str | int | Mapping[str, Any] | None = None,
-        revision: str | None = None,
-        token: str | None = None,
         **kwargs: Any,
     ) -> "ActionModel":
         """Load a checkpoint directory or hub repository; every tensor has to be there, in its shape, and no other.
@@ -130,17 +128,19 @@ class ActionModel(PreTrainedModel):
             dtype: of the parameters (`torch_dtype` is its old name); None or `auto` takes that of the stored tensors.
             attn_implementation: `sdpa` or `eager`. A flash attention is answered with `sdpa`, which computes the same.
             device_map: one device, or `auto` for the GPU if there is one; None is the CPU.
+            kwargs: revision, token, cache_dir, local_files_only, as `hub.fetch` takes them.
 
         Raises:
             FileNotFoundError: no such directory, repository or file. ValueError: the weights do not fit, or an option is
                 not supported.
         """
-        if unknown := sorted(name for name, value in kwargs.items() if name not in _WITHOUT_EFFECT and value):
+        known = (*_WITHOUT_EFFECT, *HUB_OPTIONS)
+        if unknown := sorted(name for name, value in kwargs.items() if name not in known and value):
             raise ValueError(
                 f"{cls.__name__}.from_pretrained does not support {', '.join(unknown)}; supported: config, dtype, "
-                "attn_implementation, device_map, revision, token"
+                f"attn_implementation, device_map, {', '.join(HUB_OPTIONS)}"
             )
-        directory = local_directory(pretrained_model_name_or_path, revision, token)
+        directory = local_directory(pretrained_model_name_or_path, kwargs)
         if config is None:
             assert cls.config_class is not None
             config = cls.config_class.from_pretrained(directory)

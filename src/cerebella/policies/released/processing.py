@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from cerebella.embodiment import Embodiment, read_json_object
-from cerebella.policies.released.source import local_directory
+from cerebella.policies.released.source import HUB_OPTIONS, local_directory
 from cerebella.processing.actions import to_slots
 from cerebella.processing.hub_processor import Qwen3VLProcessor, make_hub_processor
 from cerebella.processing.images import ImageConfig
@@ -120,8 +120,6 @@ class ActionProcessor(Qwen3VLProcessor):
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
-        revision: str | None = None,
-        token: str | None = None,
         trust_remote_code: bool | None = None,
         use_fast: bool | None = None,
         **kwargs: Any,
@@ -130,16 +128,17 @@ class ActionProcessor(Qwen3VLProcessor):
 
         Args:
             trust_remote_code, use_fast: without effect; no code of the repository runs, and there is one image processor.
+            kwargs: revision, token, cache_dir, local_files_only, as `hub.fetch` takes them.
 
         Raises:
             FileNotFoundError: a file is missing (names it). ValueError: one is damaged, or an unknown option.
         """
         kwargs.pop("_from_auto", None)
-        if kwargs:
+        if unknown := sorted(name for name in kwargs if name not in HUB_OPTIONS):
             raise ValueError(
-                f"{cls.__name__}.from_pretrained does not support {', '.join(sorted(kwargs))}; supported: revision, token"
+                f"{cls.__name__}.from_pretrained does not support {', '.join(unknown)}; supported: {', '.join(HUB_OPTIONS)}"
             )
-        return cls._read(local_directory(pretrained_model_name_or_path, revision, token))
+        return cls._read(local_directory(pretrained_model_name_or_path, kwargs))
 
     @classmethod
     def _read(cls, directory: Path) -> Self:

@@ -1,11 +1,17 @@
 """Where a checkpoint lies: a local directory as it is, or a hub repository brought into the cache."""
 
 from pathlib import Path
+from typing import Any
 
 from cerebella.policies.hub import fetch
 
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
+"""Options of `from_pretrained` that say where to look; the others say what to do with what was found."""
 
-def local_directory(source: str | Path, revision: str | None = None, token: str | None = None) -> Path:
-    """The directory of `source`; see `hub.fetch`. A revision that Transformers resolved for a directory means nothing."""
-    is_local = Path(source).expanduser().is_dir()
-    return fetch(source, revision=None if is_local else revision, token=token)
+
+def local_directory(source: str | Path, options: dict[str, Any]) -> Path:
+    """The directory of `source`, see `hub.fetch`; takes the hub's options out of `options`."""
+    hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+    if Path(source).expanduser().is_dir():
+        hub["revision"] = None  # Transformers resolves one for a directory, too, where it means nothing
+    return fetch(source, **hub)
