@@ -81,7 +81,7 @@ def fetch(
     failed = f"there is no directory {source!r} here, nor a copy in the cache {constants.HF_HUB_CACHE}"
     with _explained(source, endpoint, failed, revision):
         api = HfApi(endpoint=endpoint, token=token)
-        commit = revision if local_files_only else api.resolve_revision(source, revision=revision)
+        commit = api.resolve_revision(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         folder = snapshot_download(
             source,
             revision=commit,
