@@ -5,7 +5,7 @@
 #   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
 #                    loads it wherever it is installed, which slows every command
 #   make check    format, lint, types, layers, house rules
-#   make bench    every measured figure, one JSON line each
+#   make bench    every measured figure, one JSON line each; bench/full_size.py takes about 10 GB (skipped with less than 12 GB free)
 #   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
 
 .PHONY: demo test test-quant check bench install clean

@@ -44,6 +44,10 @@ class EndEffector:
     position: tuple[Limits, Limits, Limits]
     rotation: Limits
 
+    def __post_init__(self) -> None:
+        if len(self.position) != 3:
+            raise ValueError(f"position needs the limits of x, y and z; got {len(self.position)}")
+
 
 @dataclass(frozen=True)
 class Gripper:

@@ -281,16 +281,16 @@ class Embodiment:
                 f"relative: {', '.join(a.name for a in actions if a.relative)}"
             )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write `embodiment.json`."""
         fields = asdict(self)
         for dimension in (*fields["states"], *fields["actions"]):
             if dimension["kind"] != "gripper":
                 del dimension["open_at"]
-        path.write_text(json.dumps(fields, indent=1) + "\n")
+        Path(path).write_text(json.dumps(fields, indent=1) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> "Embodiment":
+    def load(cls, path: Path | str) -> "Embodiment":
         """Read what `save` wrote.
 
         Raises:
@@ -309,14 +309,14 @@ class Embodiment:
             raise ValueError(f"{path} is not an embodiment: {error}") from error
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path | str) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
         FileNotFoundError: there is no such file. ValueError: not JSON, or not an object; names the file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # broken JSON, or bytes that are not text
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):

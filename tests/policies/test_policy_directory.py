@@ -306,10 +306,12 @@ def test_the_fast_engine_is_one_word_away(directory: Path, policy: VLAPolicy) ->
     ("options", "message"),
     [
         ({"engine": "turbo"}, "engine is 'turbo'; known: readable, fast"),
-        ({"device": "gpu"}, "device is 'gpu'; give cpu, cuda"),
+        ({"device": "gpu"}, "device is 'gpu', which does not work here .* give cpu, cuda or auto"),
+        ({"device": "meta"}, "device is 'meta', which holds no weights"),
+        ({"dtype": "int8"}, "dtype is 'int8'; give a floating-point type"),
         pytest.param(
             {"device": "cuda"},
-            "device is 'cuda', but torch sees no GPU here",
+            "device is 'cuda', which does not work here",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
     ],

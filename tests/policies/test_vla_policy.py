@@ -113,3 +113,21 @@ def test_bfloat16_weights_serve_float32_observations() -> None:
     for model in (policy.model, Engine(policy.model)):
         rounded = VLAPolicy(model, policy.processor, policy.metadata).infer(observation, prefix).actions
         np.testing.assert_allclose(rounded, exact, atol=0.05)
+
+
+def test_a_scene_belongs_to_the_policy_that_encoded_it(readable: VLAPolicy, fast: VLAPolicy) -> None:
+    observation, prefix = _observation(readable, 9), _prefix(readable, 0)
+    for ours, theirs in ((readable, fast), (fast, readable)):
+        with pytest.raises(ValueError, match="encoded by another policy or engine"):
+            ours.act(theirs.encode([observation]), [observation], [prefix])
+
+
+def test_numbers_that_are_no_numbers_are_refused(readable: VLAPolicy) -> None:
+    assert isinstance(readable.model, VLA)
+    for steps in (0, 2.0, "3"):
+        with pytest.raises(ValueError, match="num_flow_steps must be an integer of 1 or more"):
+            VLAPolicy(readable.model, readable.processor, readable.metadata, steps)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="action_prefix must be float32"):
+        readable.infer(_observation(readable, 1), None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"batch_sizes must be a sequence such as \(2,\)"):
+        readable.warm_up(_observation(readable, 1), 2)  # pyright: ignore[reportArgumentType]

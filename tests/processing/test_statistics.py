@@ -70,3 +70,18 @@ def test_released_arrays_that_do_not_fit_are_named() -> None:
         statistics_from_released(MEAN, np.where(np.isin(np.arange(32), [9, 31]), 0.1, STD), ROBOT)
     with pytest.raises(ValueError, match="epsilon must be finite and 0 or more; got -1"):
         statistics_from_released(MEAN, STD, ROBOT, epsilon=-1.0)
+
+
+def test_a_slot_that_was_never_trained_drives_nothing() -> None:
+    """Mean and spread 0 is padding: harmless for a change, but an absolute target would go to 0."""
+    gripper = ROBOT.actions[6]
+    assert (gripper.kind, gripper.relative) == ("gripper", False)
+    mean, std = MEAN.copy(), STD.copy()
+    mean[:, 6] = std[:, 6] = 0
+    with pytest.raises(ValueError, match=rf"never trained slot 6, and '{gripper.name}' is an absolute target there"):
+        statistics_from_released(mean, std, ROBOT)
+    mean, std = MEAN.copy(), STD.copy()
+    mean[:, 2] = std[:, 2] = 0
+    assert not statistics_from_released(mean, std, ROBOT).is_active[:, 2].any()
+    with pytest.raises(ValueError, match="no active slot"):
+        statistics_from_released(np.zeros((4, 32)), np.zeros((4, 32)), ROBOT)

@@ -1,9 +1,11 @@
 """`VLA`: brain and cerebellum together, the readable truth that every faster engine is compared with."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
 
 from cerebella.batch import Batch
 from cerebella.models import brain as brain_module
@@ -27,7 +29,12 @@ class VLA(nn.Module):
         self.cerebellum = Cerebellum(config)
 
     def encode(self, batch: Batch) -> Context:
-        """Views and instruction to K/V, once per observation. Reads neither state nor actions of the batch."""
+        """Views and instruction to K/V, once per observation. Reads neither state nor actions of the batch.
+
+        Raises:
+            ValueError: the pictures do not match the image tokens, or the vision tower.
+        """
+        self._check_pictures(batch)
         return brain_module.encode(self.brain, batch, self.config.num_layers)
 
     def velocity(
@@ -80,6 +87,8 @@ class VLA(nn.Module):
         Raises:
             ValueError: as `velocity`; or a prefix length without a prefix.
         """
+        if action_prefix is not None and prefix_length is None:
+            raise ValueError("action_prefix needs prefix_length, the number of its rows that count; got none")
         prefix_length = self._check(context, state, noise, action_mask, prefix_length)
         state, start, action_mask = self._cast(state, noise, action_mask)
         if action_prefix is not None:
@@ -96,6 +105,25 @@ class VLA(nn.Module):
             return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
 
         return flow.euler(velocity, start, self.config.num_flow_steps if num_flow_steps is None else num_flow_steps)
+
+    def _check_pictures(self, batch: Batch) -> None:
+        """Raise a ValueError unless there are pixels for exactly the image tokens, in patches of the vision tower's size."""
+        vision = cast(Qwen3VLVisionConfig, self.brain.config.vision_config)
+        num_tokens = int(batch.mm_token_type_ids.bool().sum())
+        if batch.pixel_values is None or batch.image_grid_thw is None:
+            if num_tokens:
+                raise ValueError(f"there are {num_tokens} image tokens, but no pixel_values with their image_grid_thw")
+            return
+        num_patches = int(batch.image_grid_thw.prod(dim=-1).sum())
+        width = vision.in_channels * vision.temporal_patch_size * cast(int, vision.patch_size) ** 2
+        if batch.pixel_values.shape != (num_patches, width):
+            raise ValueError(
+                f"pixel_values must be float[{num_patches}, {width}] for image_grid_thw {batch.image_grid_thw.tolist()}; "
+                f"got {list(batch.pixel_values.shape)}"
+            )
+        wanted = num_patches // vision.spatial_merge_size**2
+        if num_tokens != wanted:
+            raise ValueError(f"there are {num_tokens} image tokens, but pictures for {wanted}")
 
     def _cast(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The tensors in the number type of the weights."""

@@ -18,6 +18,8 @@ def accelerate(
 ) -> VLAPolicy:
     """The same policy on an `Engine` over the same weights: float32 answers agree to rounding.
 
+    If these weights are trained further, call `forget_sessions` of the engine: it has computed the modulation beforehand.
+
     Args:
         policy: on the readable model, on its device and in its type. Drop it afterwards if memory matters: the two share
             their weights, and quantised layers are freed only when nobody holds the originals.

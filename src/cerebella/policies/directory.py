@@ -25,7 +25,16 @@ from cerebella.policies.hub import fetch
 from cerebella.policies.layout import layout_of
 from cerebella.policies.released.directory import read_released
 from cerebella.policies.released.processing import CerebellaProcessor
-from cerebella.policies.stored import check_images, check_rule, log_loaded, read_model, read_tokenizer, weights_hash
+from cerebella.policies.stored import (
+    as_device,
+    as_dtype,
+    check_images,
+    check_rule,
+    log_loaded,
+    read_model,
+    read_tokenizer,
+    weights_hash,
+)
 from cerebella.policies.vla_policy import VLAPolicy
 from cerebella.processing.hub_processor import make_hub_processor
 from cerebella.processing.images import ImageConfig
@@ -126,7 +135,7 @@ def load_policy(
     mask_variant: str | None = None,
     num_flow_steps: int | None = None,
     robot_type: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: torch.device | str = "cpu",
     engine: EngineKind = "readable",
 ) -> VLAPolicy:
@@ -151,7 +160,8 @@ def load_policy(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; known: {', '.join(ENGINES)}")
-    place = _device(device)
+    place = as_device(device)
+    dtype = None if dtype is None else as_dtype(dtype)
     directory, name = fetch(source), Path(source).expanduser().resolve().name
     if layout_of(directory) == "released":
         policy = read_released(directory, robot_type, embodiment, mask_variant, num_flow_steps, dtype, name)
@@ -203,18 +213,6 @@ def _read_own(
     )
     log_loaded(directory, model, robot.name, num_flow_steps)
     return VLAPolicy(model, processor, metadata, num_flow_steps)
-
-
-def _device(device: torch.device | str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device is {device!r}; give cpu, cuda, cuda:0 ... or auto") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but torch sees no GPU here; `cerebella doctor` says why")
-    return place
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:

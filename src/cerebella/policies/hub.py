@@ -69,6 +69,8 @@ def fetch(
         ValueError: a file, a name that no hub can have, an unknown revision, or a revision of a local directory.
         PermissionError: the repository is gated, or the token is refused. ConnectionError: the hub is out of reach.
     """
+    if not str(source):
+        raise ValueError("an empty name is no policy: give a directory, or owner/name on a hub")
     if Path(source).expanduser().is_dir():
         if revision is not None:
             raise ValueError(f"{source} is a local directory; a revision ({revision!r}) exists only on a hub")

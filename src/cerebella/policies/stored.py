@@ -95,15 +95,48 @@ def weights_hash(directory: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def as_dtype(wanted: torch.dtype | str) -> torch.dtype:
+    """A floating-point type by itself or by name. Raises ValueError for anything else."""
+    number_type = getattr(torch, wanted, None) if isinstance(wanted, str) else wanted
+    if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
+        raise ValueError(f"dtype is {wanted!r}; give a floating-point type such as torch.bfloat16")
+    return number_type
+
+
+def as_device(wanted: torch.device | str | int | None) -> torch.device:
+    """A device that works here; `auto` is the GPU if there is one, None the CPU. Raises ValueError for any other."""
+    if wanted is None:
+        return torch.device("cpu")
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(wanted)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError) as error:  # what torch raises differs from device to device
+        raise ValueError(
+            f"device is {wanted!r}, which does not work here ({_first_line(error)}); give cpu, cuda or auto"
+        ) from error
+    if place.type == "meta":
+        raise ValueError("device is 'meta', which holds no weights; give cpu, cuda or auto")
+    return place
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def log_loaded(
     source: str | Path, model: VLA, robot_type: str | None = None, num_flow_steps: int | None = None
 ) -> None:
     """One line about what was loaded and how it runs."""
     config, number_type = model.config, model.cerebellum.sink.weight.dtype
     _logger.info(
-        "%s: %sattention rule %s (window %d), position offset %d, %d flow steps, %s",
+        "%s: %sattention rule %s%s, position offset %d, %d flow steps, %s",
         source,
         "" if robot_type is None else f"robot type {robot_type}, ",
-        *(config.mask_variant, config.mask_window, config.position_offset),
-        *(config.num_flow_steps if num_flow_steps is None else num_flow_steps, str(number_type).removeprefix("torch.")),
+        config.mask_variant,
+        f" (window {config.mask_window})" if config.mask_variant in ("band", "lambda") else "",
+        config.position_offset,
+        config.num_flow_steps if num_flow_steps is None else num_flow_steps,
+        str(number_type).removeprefix("torch."),
     )

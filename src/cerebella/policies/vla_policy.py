@@ -23,9 +23,11 @@ class Scene:
     """What the brain made of the pictures and instructions of some observations, kept for re-planning.
 
     Args:
-        context: as the model encoded it. prompts: the instructions it has read. ticks: when the pictures were taken.
+        model: which encoded it. context: what it made. prompts: the instructions it has read. ticks: when the pictures
+            were taken.
     """
 
+    model: VLA | Engine
     context: Any
     prompts: tuple[str, ...]
     ticks: tuple[int, ...]
@@ -46,8 +48,8 @@ class VLAPolicy:
     def __init__(
         self, model: VLA | Engine, processor: Processor, metadata: PolicyMetadata, num_flow_steps: int | None = None
     ) -> None:
-        if num_flow_steps is not None and num_flow_steps < 1:
-            raise ValueError(f"num_flow_steps must be 1 or more; got {num_flow_steps}")
+        if num_flow_steps is not None and (not isinstance(num_flow_steps, int) or num_flow_steps < 1):
+            raise ValueError(f"num_flow_steps must be an integer of 1 or more; got {num_flow_steps!r}")
         self.model = model.eval() if isinstance(model, VLA) else model
         self.processor = processor
         self.metadata = metadata
@@ -87,6 +89,7 @@ class VLAPolicy:
         nothing = np.empty((0, self.metadata.embodiment.action_dim), dtype=np.float32)
         batch = self.processor.encode(observations, [nothing] * len(observations))
         return Scene(
+            model=self.model,
             context=self._encode(batch),
             prompts=tuple(observation.prompt for observation in observations),
             ticks=tuple(observation.tick for observation in observations),
@@ -102,9 +105,12 @@ class VLAPolicy:
         for the noise seed only; how old `scene.ticks` may get is the caller's decision.
 
         Raises:
-            ValueError: as `infer_batch`; another number of observations; an instruction that changed (encode again).
+            ValueError: as `infer_batch`; another policy's scene; another number of observations; an instruction that
+                changed (encode again).
         """
         started_s = time.perf_counter()
+        if scene.model is not self.model:
+            raise ValueError("the scene was encoded by another policy or engine: encode again")
         prompts = tuple(observation.prompt for observation in observations)
         if prompts != scene.prompts:
             raise ValueError(
@@ -120,6 +126,8 @@ class VLAPolicy:
         """
         started_s = time.perf_counter()
         nothing = np.empty((0, self.metadata.embodiment.action_dim), dtype=np.float32)
+        if isinstance(batch_sizes, int):
+            raise ValueError(f"batch_sizes must be a sequence such as ({batch_sizes},); got {batch_sizes!r}")
         for size in batch_sizes:
             for _ in range(2):
                 self.infer_batch([observation] * size, [nothing] * size)

@@ -4,6 +4,7 @@ The layout equals Transformers' `Qwen2VLImageProcessor`, with and without resizi
 works on whole batches, which is what makes small-model training on a CPU affordable.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,11 @@ class ImageConfig:
     min_pixels: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("patch_size", "merge_size", "temporal_patch_size"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise ValueError(f"images: {name} must be an integer of 1 or more; got {value!r}")
+        if not math.isfinite(self.mean) or not math.isfinite(self.std) or self.std <= 0:
+            raise ValueError(f"images: mean and std must be finite, std above 0; got {self.mean} and {self.std}")
         if self.max_pixels is None:
             if self.min_pixels:
                 raise ValueError(f"min_pixels {self.min_pixels} needs max_pixels; without it nothing is resized")

@@ -49,6 +49,8 @@ class Processor:
         embodiment: what the raw numbers mean. statistics: their mean and spread.
         tokenizer: the brain's. images: the vision tower's geometry.
         horizon: H. model_state_dim, model_action_dim: padded widths S and A.
+        allow_missing_views: leave a camera that is not there out of the prompt, heading and picture, instead of refusing
+            the row; at least one must be there. For data sets that lack some of an embodiment's views.
 
     Raises:
         ValueError: statistics of another shape or robot, or slots beyond the model's width.
@@ -63,6 +65,7 @@ class Processor:
         horizon: int,
         model_state_dim: int,
         model_action_dim: int,
+        allow_missing_views: bool = False,
     ) -> None:
         wanted = (horizon, embodiment.action_dim)
         if statistics.action_mean.shape != wanted or statistics.state_mean.shape != (embodiment.state_dim,):
@@ -73,6 +76,7 @@ class Processor:
             )
         self.embodiment, self.statistics, self.tokenizer, self.images = embodiment, statistics, tokenizer, images
         self.horizon, self.model_state_dim, self.model_action_dim = horizon, model_state_dim, model_action_dim
+        self.allow_missing_views = allow_missing_views
         self.action_slots = action_slots(embodiment, model_action_dim)
         self.state_slots = state_slots(embodiment, model_state_dim)
         self._model_states = model_states(embodiment)
@@ -119,6 +123,7 @@ class Processor:
             images = [augmentation.apply(views, generator) for views in images]
         return self._batch(
             images=images,
+            views=[self._views(sample.images) for sample in samples],
             prompts=[sample.prompt for sample in samples],
             state=self._encode_states(states),
             action_mask=torch.from_numpy(action_mask),
@@ -138,6 +143,7 @@ class Processor:
         motion = self.encode_motion(observations, action_prefixes)
         return self._batch(
             images=[self._fitted(observation.images) for observation in observations],
+            views=[self._views(observation.images) for observation in observations],
             prompts=[observation.prompt for observation in observations],
             **motion._asdict(),
         )
@@ -197,15 +203,20 @@ class Processor:
         return torch.from_numpy(padded)
 
     def _batch(
-        self, images: Sequence[Sequence[ImageArray]], prompts: Sequence[str], state: Tensor, **actions: Tensor
+        self,
+        images: Sequence[Sequence[ImageArray]],
+        views: Sequence[tuple[str, ...]],
+        prompts: Sequence[str],
+        state: Tensor,
+        **actions: Tensor,
     ) -> Batch:
-        """`images`: fitted, in the order of the embodiment's views, one list for each row of the batch."""
-        flat = [image for views in images for image in views]
+        """`images`: fitted, one list for each row of the batch; `views`: which they are."""
+        flat = [image for row in images for image in row]
         pixel_values, grid = patchify(flat, self.images) if flat else (None, None)
         merge = self.images.factor**2
         rows = [
-            self._token_ids(prompt, tuple(image.shape[0] * image.shape[1] // merge for image in views))
-            for prompt, views in zip(prompts, images, strict=True)
+            self._token_ids(prompt, names, tuple(image.shape[0] * image.shape[1] // merge for image in row))
+            for prompt, names, row in zip(prompts, views, images, strict=True)
         ]
         longest = max(len(row) for row in rows)
         input_ids = torch.full((len(rows), longest), self.pad_token_id, dtype=torch.int64)
@@ -224,16 +235,20 @@ class Processor:
         )
 
     def _fitted(self, images: Mapping[str, ImageArray]) -> list[ImageArray]:
-        """The embodiment's views in its order, resized to what the vision tower takes."""
-        missing = [view for view in self.embodiment.views if view not in images]
-        if missing:
-            raise ValueError(
-                f"{self.embodiment.name} needs the views {', '.join(self.embodiment.views)}; missing: {missing[0]!r}"
-            )
-        return [fit(images[view], self.images) for view in self.embodiment.views]
+        """The views of a row, resized to what the vision tower takes."""
+        return [fit(images[view], self.images) for view in self._views(images)]
 
-    def _tokenize(self, prompt: str, tokens_per_image: tuple[int, ...]) -> Tensor:
-        pieces = robot_prompt(self.embodiment.views, prompt).split(IMAGE_TOKEN)
+    def _views(self, images: Mapping[str, ImageArray]) -> tuple[str, ...]:
+        """The embodiment's views, in its order; without those that are missing where that is allowed."""
+        wanted = self.embodiment.views
+        missing = [view for view in wanted if view not in images]
+        if missing and not (self.allow_missing_views and len(missing) < len(wanted)):
+            needs = "at least one of" if self.allow_missing_views else "the views"
+            raise ValueError(f"{self.embodiment.name} needs {needs} {', '.join(wanted)}; missing: {missing[0]!r}")
+        return tuple(view for view in wanted if view in images)
+
+    def _tokenize(self, prompt: str, views: tuple[str, ...], tokens_per_image: tuple[int, ...]) -> Tensor:
+        pieces = robot_prompt(views, prompt).split(IMAGE_TOKEN)
         counts = (*tokens_per_image, 0)
         if len(pieces) != len(counts):
             raise ValueError(f"the instruction must not contain {IMAGE_TOKEN!r}; got {prompt!r}")
@@ -241,6 +256,10 @@ class Processor:
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.int64)
 
     def _check_prefix(self, rows: FloatArray) -> None:
+        if not isinstance(rows, np.ndarray):
+            raise ValueError(
+                f"action_prefix must be float32[p, {self.embodiment.action_dim}] (p = 0 is an empty array); got {rows!r}"
+            )
         if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != self.embodiment.action_dim:
             raise ValueError(
                 f"action_prefix must be float32[p, {self.embodiment.action_dim}] (absolute, raw units; p = 0 is "

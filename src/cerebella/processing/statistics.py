@@ -157,7 +157,8 @@ def statistics_from_released(
 
     Raises:
         ValueError: not numbers of one shape [H, A], a slot beyond A, or an active slot that the embodiment does not have
-            (the model would then see another action mask than it was trained with).
+            (the model would then see another action mask than it was trained with), no active slot at all, or an absolute
+            target in a slot that was never trained (it would be driven to 0).
     """
     slots = [d.slot for d in embodiment.actions if d.slot is not None]
     try:
@@ -175,6 +176,17 @@ def statistics_from_released(
             f"the released statistics are active in the slots {unknown}, which the embodiment {embodiment.name!r} does not "
             f"have; it has the slots {sorted(slots)}"
         )
+    is_known = np.any((stds > ACTIVE_STD) | (means != 0), axis=0)
+    if not is_known.any():
+        raise ValueError(
+            f"the released statistics of {embodiment.name!r} have no active slot: there is nothing to decode"
+        )
+    for action in embodiment.actions:
+        if not is_known[action.slot] and not action.relative and action.kind != "velocity":
+            raise ValueError(
+                f"embodiment {embodiment.name!r}: the checkpoint never trained slot {action.slot}, and {action.name!r} is an "
+                f"absolute target there: it would be driven to 0 {action.unit}. Leave it out, or declare it relative"
+            )
     return Statistics(
         robot_type=embodiment.name,
         control_mode=embodiment.control_mode,

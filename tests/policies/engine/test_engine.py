@@ -1,5 +1,6 @@
 """Fast equals readable: the engine against `VLA`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -131,6 +132,19 @@ def test_looking_ahead_changes_no_number() -> None:
         torch.testing.assert_close(actions, _readable(model, batch, noise=noise), atol=2e-5, rtol=1e-5)
 
 
+def test_threads_wait_for_each_other() -> None:
+    config = small_config()
+    model = small_model(config)
+    batches = [make_batch(config, TWO_VIEWS, seed=seed) for seed in range(4)]
+    noise = _noise(batches[0])
+    expected = [_readable(model, batch, noise=noise) for batch in batches]
+    engine = Engine(model)
+    with ThreadPoolExecutor(4) as pool:
+        actual = list(pool.map(lambda batch: _fast(engine, batch, noise=noise), batches * 8))
+    for actions, wanted in zip(actual, expected * 8, strict=True):
+        torch.testing.assert_close(actions, wanted, atol=2e-5, rtol=1e-5)
+
+
 def test_fused_weights_are_shared_with_the_readable_model() -> None:
     config = small_config()
     model, batch = small_model(config), make_batch(config, TWO_VIEWS)
@@ -205,8 +219,15 @@ def test_wrong_use_is_named() -> None:
         engine.sample(context, batch.state, noise, batch.action_mask, noise, torch.tensor([0, 6]))
     with pytest.raises(ValueError, match="there is no action_prefix"):
         engine.sample(context, batch.state, noise, batch.action_mask, None, torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="num_flow_steps must be 1 or more; got 0"):
-        engine.sample(context, batch.state, noise, batch.action_mask, num_flow_steps=0)
+    for steps in (0, 2.5):
+        with pytest.raises(ValueError, match=f"num_flow_steps must be an integer of 1 or more; got {steps}"):
+            engine.sample(context, batch.state, noise, batch.action_mask, num_flow_steps=steps)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="action_prefix needs prefix_length"):
+        engine.sample(context, batch.state, noise, batch.action_mask, noise)
+    with pytest.raises(ValueError, match="another engine: encode again"):
+        Engine(model).sample(context, batch.state, noise, batch.action_mask)
+    with pytest.raises(ValueError, match="horizon must be an integer of 1 or more rows; got 0"):
+        Engine(model, 0)
     with pytest.raises(ValueError, match="another engine or layout"):
         Engine(model)._session(context.session.layout).sample(
             context, batch.state, noise, batch.action_mask, noise, torch.tensor([0, 0]), 5

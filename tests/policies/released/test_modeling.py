@@ -205,7 +205,7 @@ def test_attention_kinds(directory: Path, wanted: str, runs: str, caplog: pytest
         model = AutoModel.from_pretrained(directory, attn_implementation=wanted)
     assert model.vla.brain.config._attn_implementation == runs
     lines = [f"attention: scaled-dot-product attention instead of {wanted}; it computes the same function"]
-    how = f"{directory}: attention rule causal (window 4), position offset 0, 5 flow steps, bfloat16"
+    how = f"{directory}: attention rule causal, position offset 0, 5 flow steps, bfloat16"
     assert caplog.messages == [*(lines if wanted != runs else []), how]
 
 
@@ -261,3 +261,57 @@ def test_a_fresh_model_comes_from_a_config(directory: Path, inputs: dict[str, An
     fresh = AutoModel.from_config(AutoConfig.from_pretrained(directory), dtype=torch.float32)
     assert isinstance(fresh, MiBoTForActionGeneration)
     assert bool(actions_of(fresh, inputs).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pixel_values": None}, "image tokens, but no pixel_values"),
+        ({"image_grid_thw": None}, "image tokens, but no pixel_values"),
+        (
+            {"action_mask": torch.ones(1, 10, 7)},
+            r"action_mask must be float\[1, H, 32\] .* got torch.float32\[1, 10, 7\]",
+        ),
+        ({"action_mask": torch.ones(1, 10, 32, dtype=torch.bool)}, r"got torch.bool\[1, 10, 32\]"),
+        ({"action_mask": torch.ones(1, 0, 32)}, "with H rows, 1 or more"),
+        ({"state": np.zeros((1, 1, 32))}, "state must be a torch.Tensor; got a ndarray"),
+        ({"state": torch.full((1, 1, 32), float("nan"))}, "the actions are not finite"),
+        ({"action_prefix": torch.zeros(1, 10, 32)}, "action_prefix needs prefix_length"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(
+    model: MiBoTForActionGeneration, inputs: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model(**{**inputs, **change})
+
+
+def test_pixels_that_are_missing_at_the_end_are_noticed(
+    model: MiBoTForActionGeneration, inputs: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"pixel_values must be float\[\d+, 1536\]"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"][:-4]})
+    num_first = int(inputs["image_grid_thw"][0].prod())
+    fewer = {"pixel_values": inputs["pixel_values"][:num_first], "image_grid_thw": inputs["image_grid_thw"][:1]}
+    with pytest.raises(ValueError, match="image tokens, but pictures for"):
+        model(**{**inputs, **fewer})
+
+
+def test_actions_need_no_gradient(model: MiBoTForActionGeneration, inputs: dict[str, Any]) -> None:
+    assert not model(**inputs, num_steps=1).actions.requires_grad
+
+
+def test_gaps_in_the_config_are_not_filled(directory: Path, tmp_path: Path) -> None:
+    damaged_copy = tmp_path / "gap"
+    shutil.copytree(directory, damaged_copy)
+    fields = json.loads((damaged_copy / "config.json").read_text())
+    del fields["action_dim"]
+    (damaged_copy / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match="action_dim"):
+        MiBoTForActionGeneration.from_pretrained(damaged_copy)
+
+
+def test_options_of_saving_that_change_nothing_are_taken(model: MiBoTForActionGeneration, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path, safe_serialization=True, push_to_hub=False)
+    with pytest.raises(ValueError, match="does not support push_to_hub"):
+        model.save_pretrained(tmp_path, push_to_hub=True)

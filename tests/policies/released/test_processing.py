@@ -1,6 +1,7 @@
 """The released processor: its methods about actions, its image sizes, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,23 @@ def test_damaged_statistics_are_explained(directory: Path, tmp_path: Path, actio
 def test_an_unknown_option_is_refused(directory: Path) -> None:
     with pytest.raises(ValueError, match="does not support min_pixels; supported: revision, token"):
         AutoProcessor.from_pretrained(directory, min_pixels=5)
+
+
+def test_every_prompt_needs_its_own_pictures(processor: MiBotProcessor) -> None:
+    place, picture = processor.image_token, Image.new("RGB", (64, 64))
+    with pytest.raises(ValueError, match=r"the prompts have \[1, 3\] places for images .* got \[2, 2\] images"):
+        processor(text=[place, place * 3], images=[[picture, picture], [picture, picture]], padding=True)
+
+
+@pytest.mark.parametrize("images", ["a.png", ["a.png"], np.zeros((2, 64, 64, 3), dtype=np.uint8), (i for i in [1])])
+def test_what_is_no_picture_is_refused(processor: MiBotProcessor, images: object) -> None:
+    with pytest.raises(ValueError, match="images must be PIL images or arrays"):
+        processor(text=[processor.image_token], images=images)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_missing_tokenizer_is_named(directory: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(directory, tmp_path / "copy")
+    (tmp_path / "copy" / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
+        MiBotProcessor.from_pretrained(tmp_path / "copy")

@@ -7,6 +7,7 @@ buckets, every prefix length through one graph, compilation without graph breaks
 `VLA` stays the readable truth; tests hold the two together. Both share their weights: the engine is another view.
 """
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
@@ -58,7 +59,7 @@ def default_config(device: torch.device) -> EngineConfig:
 
 
 class Engine:
-    """See the module. For inference; one caller at a time.
+    """See the module. For inference; callers in several threads wait for each other.
 
     Args:
         model: weights, type and device; it stays usable (its fused weights become views of the engine's).
@@ -68,7 +69,7 @@ class Engine:
         vision, language, action: the three parts, trees of `nn.Module` whose products are `nn.Linear`.
 
     Raises:
-        ValueError: graphs without a GPU.
+        ValueError: graphs without a GPU, or a horizon that is not an integer of 1 or more.
     """
 
     def __init__(self, model: VLA, horizon: int | None = None, config: EngineConfig | None = None) -> None:
@@ -78,10 +79,13 @@ class Engine:
         self.action = ActionDecoder(model.cerebellum).eval()
         self.model_config = model.config
         self.horizon = model.config.horizon if horizon is None else horizon
+        if not isinstance(self.horizon, int) or self.horizon < 1:
+            raise ValueError(f"horizon must be an integer of 1 or more rows; got {self.horizon!r}")
         self.config = default_config(self.device) if config is None else config
         if self.config.use_graphs and self.device.type != "cuda":
             raise ValueError(f"CUDA graphs need a GPU; the weights are on {self.device}")
         self._sessions: OrderedDict[Layout, Session] = OrderedDict()
+        self._one_at_a_time = threading.Lock()
         self._compile()
 
     @property
@@ -105,7 +109,9 @@ class Engine:
         layout = layout_plan.layout
         length = layout.length
         is_valid = pad_to(batch.attention_mask, length).bool()
-        return self._session(layout).encode(layout_plan, pad_to(batch.input_ids, length), is_valid, batch.pixel_values)
+        with self._one_at_a_time:
+            session = self._session(layout)
+            return session.encode(layout_plan, pad_to(batch.input_ids, length), is_valid, batch.pixel_values)
 
     @torch.inference_mode()
     def look_ahead(self, batch: Batch) -> None:
@@ -116,7 +122,8 @@ class Engine:
         """
         if batch.pixel_values is not None:
             layout_plan = plan(batch, self.vision.merge_size, self.config.bucket)
-            self._session(layout_plan.layout).look_ahead(batch.pixel_values)
+            with self._one_at_a_time:
+                self._session(layout_plan.layout).look_ahead(batch.pixel_values)
 
     @torch.inference_mode()
     def sample(
@@ -146,6 +153,8 @@ class Engine:
             if tensor.shape != shape:
                 raise ValueError(f"{name} must be float{list(shape)}; got {list(tensor.shape)}")
         if prefix_length is None:
+            if action_prefix is not None:
+                raise ValueError("action_prefix needs prefix_length, the number of its rows that count; got none")
             prefix_length = torch.zeros(len(context), dtype=torch.int64)
         check_prefix_length(prefix_length, self.horizon)
         if prefix_length.shape != (len(context),):
@@ -155,9 +164,12 @@ class Engine:
                 raise ValueError(f"prefix_length is {prefix_length.tolist()} (rows), but there is no action_prefix")
             action_prefix = torch.zeros_like(noise)
         steps = self.model_config.num_flow_steps if num_flow_steps is None else num_flow_steps
-        if steps < 1:
-            raise ValueError(f"num_flow_steps must be 1 or more; got {steps}")
-        return context.session.sample(context, state, noise, action_mask, action_prefix, prefix_length, steps)
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"num_flow_steps must be an integer of 1 or more; got {steps!r}")
+        if context.session.action is not self.action or context.session.horizon != self.horizon:
+            raise ValueError("this context was encoded by another engine: encode again")
+        with self._one_at_a_time:
+            return context.session.sample(context, state, noise, action_mask, action_prefix, prefix_length, steps)
 
     def forget_sessions(self) -> None:
         """Drop all buffers, graphs and precomputed modulations: needed after weights were exchanged (quantised) or trained."""

@@ -174,7 +174,7 @@ def _chosen(directory: Path, known: list[str], robot_type: str | None) -> str:
         return known[0]
     if robot_type not in known:
         what = "name one of its robot types" if robot_type is None else f"it has no robot type {robot_type!r}"
-        raise ValueError(f"{directory}: {what}: {', '.join(known)}")
+        raise ValueError(f"{directory}: {what}; known: {', '.join(known)}")
     return robot_type
 
 

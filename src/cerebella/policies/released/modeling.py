@@ -15,14 +15,17 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from cerebella.batch import Batch
+from cerebella.embodiment import read_json_object
 from cerebella.models.checkpoint import load_weights, save_weights, stored_dtype
 from cerebella.models.hub_config import CerebellaConfig, MiBoTConfig
+from cerebella.models.published import read_released_config
 from cerebella.models.vla import VLA, build
 from cerebella.policies.released.source import HUB_OPTIONS, local_directory
-from cerebella.policies.stored import log_loaded
+from cerebella.policies.stored import as_device, as_dtype, log_loaded
 
 _logger = logging.getLogger("cerebella")
 ATTENTION = ("sdpa", "eager")
+_DEFAULTS_OF_SAVE = {"safe_serialization": True, "push_to_hub": False, "is_main_process": True, "state_dict": None}
 _WITHOUT_EFFECT = frozenset(
     {"trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "adapter_kwargs", "code_revision", "weights_only"}
     | {"_from_auto", "_commit_hash"}
@@ -59,6 +62,7 @@ class ActionModel(PreTrainedModel):
     def _register(self, vla: VLA) -> None:
         raise NotImplementedError
 
+    @torch.no_grad()
     def forward(
         self,
         input_ids: Tensor,
@@ -85,8 +89,19 @@ class ActionModel(PreTrainedModel):
             request: whatever else a request of the released clients carries along (`task_id`, `language`, images).
 
         Raises:
-            ValueError: a shape does not fit.
+            ValueError: a shape or type does not fit, pictures are missing, or the actions are not finite.
         """
+        named = {"state": state, "action_mask": action_mask, "input_ids": input_ids, "attention_mask": attention_mask}
+        optional = {"action_prefix": action_prefix, "prefix_length": prefix_length, "pixel_values": pixel_values}
+        for name, value in (named | {name: value for name, value in optional.items() if value is not None}).items():
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{name} must be a torch.Tensor; got a {type(value).__name__}")
+        wanted = (len(input_ids), action_mask.shape[1] if action_mask.ndim > 1 else 1, self.vla.config.action_dim)
+        if action_mask.shape != wanted or not action_mask.is_floating_point() or not wanted[1]:
+            raise ValueError(
+                f"action_mask must be float[{wanted[0]}, H, {wanted[2]}] with H rows, 1 or more, as get_action_mask gives it; "
+                f"got {action_mask.dtype}{list(action_mask.shape)}"
+            )
         is_image = (input_ids == self.vla.config.brain["image_token_id"]).long()
         batch = Batch(
             input_ids=input_ids,
@@ -100,13 +115,20 @@ class ActionModel(PreTrainedModel):
         actions = self.vla.sample(
             self.vla.encode(batch),
             state=batch.state,
-            noise=released_noise(action_mask, seed),
+            noise=released_noise(action_mask, None if seed is None else int(seed)),
             action_mask=batch.action_mask,
             action_prefix=action_prefix,
             prefix_length=prefix_length,
             num_flow_steps=num_steps,
         )
+        if not torch.isfinite(actions).all():
+            raise ValueError("the actions are not finite: look for NaN or infinity in state, pixel_values and weights")
         return ActionOutput(actions=actions)
+
+    @classmethod
+    def _check_config(cls, directory: Path) -> None:
+        """Raise unless `config.json` is whole; the config class itself fills gaps with defaults."""
+        raise NotImplementedError
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - one loader, strict, tensor by tensor
@@ -141,6 +163,7 @@ class ActionModel(PreTrainedModel):
                 f"attn_implementation, device_map, {', '.join(HUB_OPTIONS)}"
             )
         directory = local_directory(pretrained_model_name_or_path, kwargs)
+        cls._check_config(directory)
         if config is None:
             assert cls.config_class is not None
             config = cls.config_class.from_pretrained(directory)
@@ -155,9 +178,15 @@ class ActionModel(PreTrainedModel):
         return model
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - see `from_pretrained`
-        self, save_directory: str | Path, max_shard_size: int | str = "5GB"
+        self, save_directory: str | Path, max_shard_size: int | str = "5GB", **kwargs: Any
     ) -> None:
-        """Write `config.json` and the weights, in the type they have; shards with an index where they are large."""
+        """Write `config.json` and the weights, in the type they have; shards with an index where they are large.
+
+        Raises:
+            ValueError: an option that would do something else (`cerebella.policies.hub.push` uploads).
+        """
+        if unknown := sorted(name for name, value in kwargs.items() if value is not _DEFAULTS_OF_SAVE.get(name, value)):
+            raise ValueError(f"{type(self).__name__}.save_pretrained does not support {', '.join(unknown)}")
         directory = Path(save_directory)
         directory.mkdir(parents=True, exist_ok=True)
         names = "released" if isinstance(self.config, MiBoTConfig) else "ours"
@@ -171,6 +200,10 @@ class MiBoTForActionGeneration(ActionModel):
     """The released class: tensors are named as in the released checkpoints."""
 
     config_class = MiBoTConfig
+
+    @classmethod
+    def _check_config(cls, directory: Path) -> None:
+        read_released_config(directory)
 
     def _register(self, vla: VLA) -> None:
         cerebellum = vla.cerebellum
@@ -186,6 +219,12 @@ class CerebellaForActionGeneration(ActionModel):
     """A policy directory of ours: tensors are named as in `VLA`."""
 
     config_class = CerebellaConfig
+
+    @classmethod
+    def _check_config(cls, directory: Path) -> None:
+        fields = read_json_object(directory / "config.json")
+        if fields.get("format_version") != 1 or not isinstance(fields.get("model"), Mapping):
+            raise ValueError(f"{directory / 'config.json'}: format_version must be 1, with the fields of a model")
 
     def _register(self, vla: VLA) -> None:
         self.brain, self.cerebellum = vla.brain, vla.cerebellum
@@ -217,12 +256,7 @@ def attention_of(config: Any) -> str:
 
 
 def _number_type(wanted: torch.dtype | str | None, directory: Path) -> torch.dtype:
-    if wanted is None or wanted == "auto":
-        return stored_dtype(directory)
-    number_type = getattr(torch, wanted, None) if isinstance(wanted, str) else wanted
-    if not isinstance(number_type, torch.dtype) or not number_type.is_floating_point:
-        raise ValueError(f"dtype is {wanted!r}; give a floating-point type such as torch.bfloat16")
-    return number_type
+    return stored_dtype(directory) if wanted is None or wanted == "auto" else as_dtype(wanted)
 
 
 def _device(device_map: torch.device | str | int | Mapping[str, Any] | None) -> torch.device:
@@ -231,8 +265,4 @@ def _device(device_map: torch.device | str | int | Mapping[str, Any] | None) -> 
         if set(place) != {""}:
             raise ValueError(f"device_map must put the whole model on one device; got {dict(place)}")
         place = place[""]
-    if place is None:
-        return torch.device("cpu")
-    if place == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(place)
+    return as_device(place)

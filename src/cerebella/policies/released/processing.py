@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -64,11 +65,13 @@ class ActionProcessor(Qwen3VLProcessor):
         if kwargs.pop("videos", None) is not None:
             raise ValueError(f"{type(self).__name__} takes images only; got videos")
         texts = [text] if isinstance(text, str) else list(text or [])
-        num_places = sum(prompt.count(self.image_token) for prompt in texts)
-        num_images = _count(images)
-        if num_places != num_images:
+        places = [prompt.count(self.image_token) for prompt in texts]
+        counts = _counts(images, len(texts))
+        if sum(places) != sum(counts) or (len(counts) == len(places) and counts != places):
             raise ValueError(
-                f"the prompt has {num_places} places for images ({self.image_token}); got {num_images} images"
+                f"the prompts have {places} places for images ({self.image_token}); got {counts} images"
+                if len(texts) > 1
+                else f"the prompt has {sum(places)} places for images ({self.image_token}); got {sum(counts)} images"
             )
         return super().__call__(images=images, text=text, **kwargs)
 
@@ -151,7 +154,7 @@ class MiBotProcessor(ActionProcessor):
     @classmethod
     def _read(cls, directory: Path) -> Self:
         fields = read_preprocessor(directory)
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = _tokenizer(directory)
         return cls(
             image_processor=make_hub_processor(tokenizer, ImageConfig.from_preprocessor(fields)).image_processor,
             tokenizer=tokenizer,
@@ -192,10 +195,13 @@ class CerebellaProcessor(ActionProcessor):
         embodiment = Embodiment.load(directory / "embodiment.json")
         statistics = Statistics.load(directory / "statistics.json", embodiment.name, embodiment.control_mode)
         config = read_json_object(directory / "config.json")
-        action_dim = config["model"]["action_dim"]
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        try:
+            action_dim, images = config["model"]["action_dim"], ImageConfig(**config["images"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{directory / 'config.json'} is incomplete: {error}") from error
+        tokenizer = _tokenizer(directory)
         return cls(
-            image_processor=make_hub_processor(tokenizer, ImageConfig(**config["images"])).image_processor,
+            image_processor=make_hub_processor(tokenizer, images).image_processor,
             tokenizer=tokenizer,
             action_config={embodiment.name: released_statistics(statistics, embodiment, action_dim)},
         )
@@ -244,11 +250,17 @@ def check_action_config(action_config: Mapping[str, Any]) -> dict[str, Any]:
             mean, std = (np.asarray(entry[name], dtype=np.float64) for name in ("mean", "std"))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{ACTION_CONFIG}[{robot_type!r}]: mean and std must be arrays of numbers") from error
-        if mean.ndim != 2 or mean.shape != std.shape or not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        if mean.ndim != 2 or mean.shape != std.shape:
             raise ValueError(
-                f"{ACTION_CONFIG}[{robot_type!r}]: mean and std must be finite, of one shape [H, A]; got "
+                f"{ACTION_CONFIG}[{robot_type!r}]: mean and std must be of one shape [H, A]; got "
                 f"{list(mean.shape)} and {list(std.shape)}"
             )
+        for name, array in (("mean", mean), ("std", std)):
+            if (places := np.argwhere(~np.isfinite(array))).size:
+                row, slot = places[0]
+                raise ValueError(
+                    f"{ACTION_CONFIG}[{robot_type!r}]: {name} must be finite; row {row}, slot {slot} is {array[row, slot]}"
+                )
     return dict(action_config)
 
 
@@ -257,6 +269,14 @@ def robot_entry(action_config: Mapping[str, Any], robot_type: str) -> Mapping[st
     if robot_type not in action_config:
         raise ValueError(f"unknown robot type {robot_type!r}; known robot types: {', '.join(action_config) or 'none'}")
     return action_config[robot_type]
+
+
+def _tokenizer(directory: Path) -> Any:
+    """Raises FileNotFoundError where a file is missing: Transformers would make an empty tokenizer instead."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if not (directory / name).is_file():
+            raise FileNotFoundError(f"{directory}: {name} is missing")
+    return AutoTokenizer.from_pretrained(directory)
 
 
 def _chat_template(directory: Path) -> str | None:
@@ -268,9 +288,21 @@ def _chat_template(directory: Path) -> str | None:
     return None
 
 
-def _count(images: Any) -> int:
+def _counts(images: Any, num_prompts: int) -> list[int]:
+    """Images per prompt where they come in one list for each, else their number as a whole.
+
+    Raises:
+        ValueError: something that is no image.
+    """
     if images is None:
-        return 0
-    if isinstance(images, Sequence):
-        return sum(_count(image) for image in images)
-    return 1
+        return [0] * num_prompts
+    rows = list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    if rows and all(isinstance(row, Sequence) and not isinstance(row, str) for row in rows):
+        return [_counts(row, 1)[0] if row else 0 for row in rows]
+    for image in rows:
+        if not isinstance(image, Image.Image | np.ndarray | Tensor) or getattr(image, "ndim", 3) != 3:
+            raise ValueError(
+                "images must be PIL images or arrays [h, w, 3], in a list (of lists, one for each prompt); got a "
+                f"{type(image).__name__}{list(getattr(image, 'shape', []))}"
+            )
+    return [len(rows)]
