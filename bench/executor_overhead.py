@@ -8,6 +8,7 @@ import json
 import time
 
 import numpy as np
+import tyro
 
 from cerebella.embodiment import ActionDimension, Dimension, Embodiment
 from cerebella.evaluation.fingerprint import run_fingerprint
@@ -78,4 +79,4 @@ def _arm() -> Embodiment:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

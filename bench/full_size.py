@@ -1,9 +1,9 @@
 """The released geometry, 4.7 billion random bfloat16 weights: built, one chunk sampled, on a CPU; seconds and peak memory.
 
-    python bench/full_size.py --geometry 2x224
+    .venv/bin/python bench/full_size.py --geometry 2x224          takes about 10 GB of memory, and a minute
 
 The readable model and the engine run one after the other, each in a process of its own, because peak memory belongs to a
-process. Needs 12 GB of free memory; with less it says so and measures nothing. The last line is one JSON object.
+process. With less than 12 GB free it says so and measures nothing. The last line is one JSON object.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import tyro
+from measure.command import run
 from measure.request import Geometry, make_request
 from measure.roofline import phases
 from measure.rows import Model
@@ -35,17 +35,27 @@ WHO: tuple[Literal["readable", "engine"], ...] = ("readable", "engine")
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure.
-
-    Args:
-        preset: size of the model. geometry: images and text. passes: inferences; the first one also meets cold memory.
-        only: measure this one in this process and print its figures (used by the script itself).
-    """
+    """What to measure."""
 
     preset: str = "xr0"
+    """size of the model"""
     geometry: str = "2x224"
+    """images and text of the request"""
     passes: int = 1
+    """inferences, 1 or more; the first one also meets cold memory, the last one is reported"""
     only: Literal["readable", "engine"] | None = None
+    """measure this one in this process and print its figures (used by the script itself)"""
+
+
+def check(options: Options) -> None:
+    """Everything that can be known before a model is built.
+
+    Raises:
+        ValueError: unknown preset, geometry that does not fit it, or no pass.
+    """
+    Geometry.parse(options.geometry).num_tokens(preset(options.preset))
+    if options.passes < 1:
+        raise ValueError(f"--passes must be 1 or more; got {options.passes}")
 
 
 def main(options: Options) -> None:
@@ -136,4 +146,4 @@ def _available_gb() -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    sys.exit(run(Options, check, main, __doc__))

@@ -1,7 +1,7 @@
 """The whole measuring plan for one GPU in under ten minutes, partial results first: one JSON line per finding.
 
-    python bench/gpu.py --out results.jsonl               on a GPU: the released geometry in bfloat16
-    python bench/gpu.py                                   without one: the same steps at the smallest size
+    .venv/bin/python bench/gpu.py --out results.jsonl     on a GPU: the released geometry in bfloat16
+    .venv/bin/python bench/gpu.py                         without one: the same steps at the smallest size, half a minute
 
 Parts (see `measure/parts.py`): a latency, b precision and flow steps, c serving, d training, e latency again. Every part has
 a time budget; what it has found by then is kept, and a record says that it was cut off. The last line printed is one JSON
@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from measure import parts
+from measure.command import run
 from measure.parts import Ready, Records, Scale
 
 from cerebella.evaluation.fingerprint import run_fingerprint
+from cerebella.evaluation.result import check_can_write
 
 SCHEMA_VERSION = 1
 PARTS: dict[str, tuple[tuple[Callable[[Ready], Records], ...], float]] = {
@@ -59,28 +61,39 @@ ON_A_CPU = Scale(
 
 @dataclass(frozen=True)
 class Options:
-    """What to run.
-
-    Args:
-        parts: letters, in this order. out: a file of JSON lines, written after every record.
-        compile_peer: also compile the peer, in part a; on a GPU it takes a minute or two of that part.
-    """
+    """What to run."""
 
     parts: str = "abcde"
+    """letters of the parts, run in the order given"""
     out: Path | None = None
+    """a file of JSON lines, written after every record; what it held before is lost"""
     compile_peer: bool = False
+    """also compile the peer, in part a; on a GPU it takes a minute or two of that part"""
+
+
+def check(options: Options) -> None:
+    """Everything that can be known before a model is built.
+
+    Raises:
+        ValueError: unknown, repeated or no parts, a peer to compile without part a, or a file that cannot be written.
+    """
+    if unknown := sorted(set(options.parts) - set(PARTS)):
+        raise ValueError(f"unknown parts: {', '.join(unknown)}; known: {', '.join(PARTS)}")
+    if not options.parts or len(set(options.parts)) < len(options.parts):
+        raise ValueError(f"--parts needs one letter or more, each once, of {', '.join(PARTS)}; got {options.parts!r}")
+    if options.compile_peer and "a" not in options.parts:
+        raise ValueError(f"--compile-peer belongs to part a; --parts is {options.parts!r}")
+    if options.out is not None:
+        check_can_write(options.out)
 
 
 def main(options: Options) -> None:
     """Run the parts; a part that fails ends the run, with everything before it on disk."""
-    if unknown := sorted(set(options.parts) - set(PARTS)):
-        raise ValueError(f"unknown parts: {', '.join(unknown)}; known: {', '.join(PARTS)}")
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
     scale = ON_A_GPU if torch.cuda.is_available() else ON_A_CPU
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text("")
     start_s = time.perf_counter()
     ready = parts.make_ready(scale)
@@ -141,4 +154,4 @@ def _card() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    sys.exit(run(Options, check, main, __doc__))

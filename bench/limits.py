@@ -1,13 +1,14 @@
 """The physical limit of one inference of the released geometry on cards that need not be here: computed, not measured.
 
-    python bench/limits.py
+    .venv/bin/python bench/limits.py
 
-Ceilings are the vendors' dense figures, except for the H200, where a large matrix product and a copy were timed once. Prints
-a table, then one JSON object.
+Ceilings are the vendors' dense figures, except for the H200: those are lower, rates that a large matrix product and a copy
+are said to reach there, taken over and not measured by us. Prints a table, then one JSON object.
 """
 
 import json
 
+import tyro
 from measure.request import Geometry
 from measure.roofline import Ceilings, limit_s, phases
 
@@ -21,7 +22,7 @@ CARDS = {
     "H100 SXM": (Ceilings(989.4e12, 3.35e12), Ceilings(1978.9e12, 3.35e12)),
     "H200": (Ceilings(790e12, 4.3e12), Ceilings(1580e12, 4.3e12)),
 }
-"""Card -> ceilings of bfloat16 and of fp8 arithmetic (fp8 on the H200: twice its measured bfloat16)."""
+"""Card -> ceilings of bfloat16 and of fp8 arithmetic (fp8 on the H200: twice its bfloat16). See docs/performance.md for their origin."""
 
 
 def main() -> None:
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)
