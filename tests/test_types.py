@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cerebella.types import Action, ActionChunk, Observation, Sample, SceneTruth
+from cerebella.types import Action, ActionChunk, Conversation, Observation, Sample, SceneTruth
 
 IMAGE = np.zeros((64, 96, 3), dtype=np.uint8)
 NAN = float("nan")
@@ -30,6 +30,11 @@ def make_sample(**changed: Any) -> Sample:
     fields = {"state": zeros(4), "prompt": "pick it", "robot_type": "conveyor", "control_mode": "end_effector"}
     arrays = {"images": {"base": IMAGE}, "actions": zeros(8, 3), "is_valid": np.ones((8, 3), dtype=np.bool_)}
     return Sample(**{**fields, **arrays, **changed})
+
+
+def make_conversation(**changed: Any) -> Conversation:
+    turns = (("user", "<image><image> same?"), ("assistant", "yes"), ("user", "sure?"), ("assistant", "no"))
+    return Conversation(**{"images": (IMAGE, IMAGE), "turns": turns, "source": "a.jsonl, line 3", **changed})
 
 
 def make_truth(**changed: Any) -> SceneTruth:
@@ -62,6 +67,13 @@ def make_truth(**changed: Any) -> SceneTruth:
         (make_sample, {"images": {"front": IMAGE}}, "Sample.images has the view 'front'"),
         (make_sample, {"is_valid": np.ones((8, 2), dtype=np.bool_)}, r"bool\[8, 3\] like actions; got bool\[8, 2\]"),
         (make_sample, {"num_committed": 8}, "in 0..7 rows; got 8"),
+        (make_conversation, {"images": (IMAGE,)}, "a.jsonl, line 3: 1 pictures, but 2 times <image>"),
+        (make_conversation, {"images": (IMAGE, zeros(4, 4, 3))}, r"images\[1\] must be uint8\[h, w, 3\]"),
+        (make_conversation, {"turns": ()}, "pairs of user and assistant; got 0 turns"),
+        (make_conversation, {"turns": (("user", "hi"),)}, "pairs of user and assistant; got 1 turns"),
+        (make_conversation, {"turns": (("assistant", "hi"), ("user", "hi"))}, "turn 0 must be of the user; got"),
+        (make_conversation, {"turns": (("user", "hi"), ("assistant", " "))}, r"turn 1 \(assistant\) must have a text"),
+        (make_conversation, {"turns": (("user", "hi"), ("assistant", "<image>"))}, "turn 1 is an answer and holds"),
         (make_truth, {"is_present": zeros(2, 5)}, r"must be bool\[n, num_objects\]; got float32\[2, 5\]"),
         (make_truth, {"pixel": zeros(2, 5)}, r"pixel must be float32\[2, 5, 2\]"),
         (make_truth, {"target_index": np.full(2, 5, dtype=np.int64)}, r"target_index must lie in 0..4; got 5..5"),

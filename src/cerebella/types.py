@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,16 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
+Role = Literal["user", "assistant"]
 
 _NO_IMAGES: Mapping[str, ImageArray] = MappingProxyType({})
 _NO_TOUCH: Mapping[str, FloatArray] = MappingProxyType({})
 
 VIEWS = ("base", "ego", "left_wrist", "right_wrist")
 """Camera views by name, never by position in a list."""
+
+IMAGE_PLACEHOLDER = "<image>"
+"""Stands in a user's turn where a picture of a `Conversation` belongs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +156,45 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
+class Conversation:
+    """One vision-language record: what a user asked about some pictures, and what the assistant should answer.
+
+    Args:
+        images: uint8[h, w, 3] RGB pictures, in the order of their placeholders; empty for text alone.
+        turns: (role, text), the user first, then in turn, the assistant last. Each `<image>` in a user's text stands for
+            the next picture; an assistant's text holds none.
+        source: where it came from (file and line, or the generator and its seed), for messages about it.
+
+    Raises:
+        ValueError: a picture is none, the turns do not alternate or one is empty, or placeholders and pictures differ.
+    """
+
+    images: tuple[ImageArray, ...]
+    turns: tuple[tuple[Role, str], ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        what = f"Conversation from {self.source}"
+        for index, image in enumerate(self.images):
+            _check_image(f"{what}: images[{index}]", image)
+        if not self.turns or len(self.turns) % 2:
+            raise ValueError(f"{what}: turns must be pairs of user and assistant; got {len(self.turns)} turns")
+        for index, (role, text) in enumerate(self.turns):
+            expected = get_args(Role)[index % 2]
+            if role != expected:
+                raise ValueError(f"{what}: turn {index} must be of the {expected}; got {role!r}")
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"{what}: turn {index} ({role}) must have a text; got {text!r}")
+            if role == "assistant" and IMAGE_PLACEHOLDER in text:
+                raise ValueError(
+                    f"{what}: turn {index} is an answer and holds {IMAGE_PLACEHOLDER}; pictures are asked about"
+                )
+        num_placeholders = sum(text.count(IMAGE_PLACEHOLDER) for _, text in self.turns)
+        if num_placeholders != len(self.images):
+            raise ValueError(f"{what}: {len(self.images)} pictures, but {num_placeholders} times {IMAGE_PLACEHOLDER}")
+
+
+@dataclass(frozen=True, eq=False)
 class SceneTruth:
     """What a simulator knows about n camera pictures: where each object of interest is. Supervises a vision warm-up.
 
@@ -210,9 +254,14 @@ def _check_images(name: str, images: Mapping[str, ImageArray]) -> None:
     for view, image in images.items():
         if view not in VIEWS:
             raise ValueError(f"{name} has the view {view!r}; known views: {', '.join(VIEWS)}")
-        is_image = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.size > 0
-        if not is_image or image.shape[2] != 3:
-            raise ValueError(f"{name}[{view!r}] must be uint8[h, w, 3] (RGB, 0..255); got {_describe(image)}")
+        _check_image(f"{name}[{view!r}]", image)
+
+
+def _check_image(name: str, image: ImageArray) -> None:
+    """Raise a ValueError unless `image` is a non-empty uint8[h, w, 3]."""
+    is_image = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.size > 0
+    if not is_image or image.shape[2] != 3:
+        raise ValueError(f"{name} must be uint8[h, w, 3] (RGB, 0..255); got {_describe(image)}")
 
 
 def _check_tick(name: str, tick: int) -> None:

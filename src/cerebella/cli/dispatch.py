@@ -9,10 +9,12 @@ import tyro
 
 from cerebella import __version__
 from cerebella.cli.checks import Doctor, Verify
+from cerebella.cli.data import data
 from cerebella.cli.errors import EXIT_WRONG_USE, check_name, explain_errors
 from cerebella.cli.evaluate import Eval
 from cerebella.cli.info import Info
 from cerebella.cli.output import messages_on_stderr
+from cerebella.cli.plan import Plan
 from cerebella.cli.policies import Convert, Push
 from cerebella.cli.train import train
 
@@ -28,13 +30,15 @@ class Command(Protocol):
 COMMANDS: dict[str, tuple[type[Command] | None, str, str]] = {
     "info": (Info, "PRESET|DIR|HUB_ID", "parameters per part, attention rule, embodiment, statistics"),
     "verify": (Verify, "golden PREFIX", "compare with stored vectors; exit code 1 beyond the tolerance"),
+    "plan": (Plan, "RECIPE --gpus N --memory GB", "what fits on these GPUs, and how many hours it takes"),
     "train": (None, "RECIPE [--field value]", "run a recipe, or continue it where it stopped"),
+    "data": (None, "inspect|stats|validate|convert|recover", "look at data sets, check, convert and repair them"),
     "eval": (Eval, "SUITE --policy DIR|expert|zero", "success, throughput and real-time figures of a policy"),
     "convert": (Convert, "SOURCE DIR --layout policy|released", "write a policy in our layout, or in the released one"),
     "push": (Push, "DIR OWNER/NAME", "upload a policy to a model hub"),
     "doctor": (Doctor, "", "what this machine can do, and what to install"),
 }
-"""Name -> (arguments, usage, one line). `train` takes the fields of its recipe instead of arguments of its own."""
+"""Name -> (arguments, usage, one line). `train` and `data` read their words themselves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +61,8 @@ def _dispatch(words: list[str]) -> int:
     check_name("command", name, COMMANDS)
     if name == "train":
         return train(rest)
+    if name == "data":
+        return data(rest)
     arguments = COMMANDS[name][0]
     assert arguments is not None
     return tyro.cli(arguments, args=rest, prog=f"cerebella {name}").run()

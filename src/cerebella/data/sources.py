@@ -1,0 +1,143 @@
+"""A source is what a mixture draws from: numbered windows of robot episodes, or numbered vision-language records."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from cerebella.data.episodes import DataFault, EpisodeStore
+from cerebella.data.mapping import DatasetMap, EpisodeArrays
+from cerebella.data.windows import Run, WindowIndex
+from cerebella.types import BoolArray, Conversation, FloatArray, Sample
+
+_KEPT_EPISODES = 64
+
+
+class RobotGroup(NamedTuple):
+    """What shares one processor and its statistics."""
+
+    robot_type: str
+    control_mode: str
+
+
+class Source(Protocol):
+    """Numbered items that can be read in runs of neighbours, from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """Unique in a mixture, for messages, weights and seeds."""
+        ...
+
+    @property
+    def group(self) -> RobotGroup | None:
+        """The robot type and control mode of its samples; None: it holds conversations."""
+        ...
+
+    @property
+    def windows(self) -> WindowIndex:
+        """How many items there are, and where a run must end (at the end of an episode, or of a shard)."""
+        ...
+
+    @property
+    def run_length(self) -> int:
+        """How many neighbours are worth reading in one go."""
+        ...
+
+    def part(self, lane: int, num_lanes: int) -> "Source | None":
+        """The share of one lane as a source of its own; None where every lane draws from the whole.
+
+        Raises:
+            ValueError: there are fewer shares than lanes.
+        """
+        ...
+
+    def read(self, run: Run) -> Sequence[Sample] | Sequence[Conversation]:
+        """The items of one run, in order.
+
+        Raises:
+            DataFault: they cannot be read; names the file, and the episode or line.
+        """
+        ...
+
+
+class RobotSource:
+    """The windows of an episode store as samples of one embodiment. Only the current frame is an image.
+
+    Args:
+        store: the episodes. dataset_map: how they become samples.
+        horizon: rows of a window. min_valid: see `WindowIndex.of_lengths`.
+        run_length: windows that are decoded together. More decode faster and shuffle worse (`order`).
+        name: the store's own if not given.
+
+    Raises:
+        DataFault: the store does not fit the map. ValueError: it has no window.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        dataset_map: DatasetMap,
+        horizon: int,
+        min_valid: int | None = None,
+        run_length: int = 32,
+        name: str | None = None,
+    ) -> None:
+        dataset_map.check(store)
+        self.store, self.map, self.horizon, self.run_length = store, dataset_map, horizon, run_length
+        self.name = store.name if name is None else name
+        self.group = RobotGroup(dataset_map.robot_type, dataset_map.control_mode)
+        lengths = [store.episode(index).length for index in range(len(store))]
+        self.windows = WindowIndex.of_lengths(lengths, horizon, min_valid)
+        if not len(self.windows):
+            longest = max(lengths, default=0)
+            raise ValueError(
+                f"{self.name} has no window of {horizon} rows: {len(lengths)} episodes, the longest has {longest} frames"
+            )
+        self._arrays: OrderedDict[int, EpisodeArrays] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def part(self, lane: int, num_lanes: int) -> None:
+        """Every lane draws from all episodes."""
+
+    def read(self, run: Run) -> list[Sample]:
+        """The samples of neighbouring start frames; every camera decodes one range."""
+        arrays = self._episode(run.episode)
+        images = self.map.images(self.store, run.episode, run.start, run.start + run.length)
+        try:
+            return [
+                arrays.window(
+                    {view: frames[i] for view, frames in images.items()}, run.start + i, self.horizon, *self.group
+                )
+                for i in range(run.length)
+            ]
+        except DataFault:
+            raise
+        except ValueError as error:
+            raise DataFault("wrong shape", self.store.name, run.episode, f"frame {run.start}: {error}") from error
+
+    def motion(self, run: Run) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """The numbers of a run, no picture decoded: states, actions and validity as in its samples.
+
+        Returns:
+            float32[n, state_dim], float32[n, H, action_dim], bool[n, H, action_dim].
+        """
+        arrays = self._episode(run.episode)
+        starts = np.arange(run.start, run.start + run.length)
+        rows, last = starts[:, None] + np.arange(self.horizon), len(arrays.actions) - 1
+        is_valid = (rows <= last)[..., None] & arrays.is_recorded
+        return arrays.states[starts], arrays.actions[np.minimum(rows, last)], is_valid
+
+    def _episode(self, index: int) -> EpisodeArrays:
+        """The numbers of one episode; the newest ones are kept."""
+        with self._lock:
+            if index in self._arrays:
+                self._arrays.move_to_end(index)
+                return self._arrays[index]
+        arrays = self.map.arrays(self.store, index)
+        with self._lock:
+            self._arrays[index] = arrays
+            while len(self._arrays) > _KEPT_EPISODES:
+                self._arrays.popitem(last=False)
+        return arrays
