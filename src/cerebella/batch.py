@@ -1,23 +1,49 @@
-"""`Batch`: what the model eats. Torch, in model units; made by `processing` only, consumed by `models` and `training`.
+"""What the model eats: torch, in model units; made by `processing` only, consumed by `models` and `training`.
 
 It sits below both, in a file of its own, so that the acting side never imports torch through the nouns.
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+NOT_COUNTED = -100
+"""The label of a token that no loss counts (torch's default for `cross_entropy`)."""
+
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Letters: B batch, L text+image tokens (right padded), H horizon, S padded state width, A padded action width.
+class BrainInput:
+    """Pictures and text as the brain reads them; B samples of L text and image tokens, right padded.
 
     Args:
         input_ids: int64[B, L]. attention_mask: int64[B, L], 1 on real tokens.
         mm_token_type_ids: int64[B, L], 1 on image tokens.
         pixel_values: float32[patches, 3 * 2 * patch * patch] of all images in order; None without cameras.
         image_grid_thw: int64[images, 3] in patches; None without cameras.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    mm_token_type_ids: Tensor
+    pixel_values: Tensor | None
+    image_grid_thw: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)})
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(BrainInput):
+    """Robot windows or observations. H horizon, S padded state width, A padded action width.
+
+    Args:
         state: float32[B, 1, S].
         action_mask: float32[B, H, A], 1 where an action slot is in use and its target real.
         actions: float32[B, H, A], the target; None at inference.
@@ -26,21 +52,24 @@ class Batch:
             `actions` were committed already (training may lengthen this prefix, never shorten it).
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    mm_token_type_ids: Tensor
-    pixel_values: Tensor | None
-    image_grid_thw: Tensor | None
     state: Tensor
     action_mask: Tensor
     actions: Tensor | None = None
     action_prefix: Tensor | None = None
     prefix_length: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.input_ids)
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)})
+@dataclass(frozen=True, eq=False)
+class VisionLanguageBatch(BrainInput):
+    """Conversations, and which of their tokens are to be said.
+
+    Args:
+        labels: int64[B, L], the token itself where the loss counts it (the assistant's answers), else `NOT_COUNTED`.
+    """
+
+    labels: Tensor
+
+    @property
+    def num_counted(self) -> int:
+        """Tokens that the loss counts."""
+        return int((self.labels != NOT_COUNTED).sum())

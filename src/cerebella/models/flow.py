@@ -7,10 +7,13 @@ its released post-training code.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+TimeLaw = Literal["beta", "uniform", "logit_normal"]
+TIME_LAWS: tuple[str, ...] = get_args(TimeLaw)
 MAX_FLOW_TIME = 0.999
 MSE_SHARE = 0.5
 FREQUENCY_SHARE = 1.0
@@ -18,14 +21,26 @@ WEIGHT_RANGE = (0.5, 5.0)
 
 
 def sample_flow_time(
-    shape: tuple[int, ...], generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    shape: tuple[int, ...],
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    law: TimeLaw = "beta",
 ) -> Tensor:
-    """flow_time = 0.999 (1 - u), u ~ Beta(1.5, 1), float32: dense near the noise, never quite 1.
+    """Flow times, float32, by one of the three laws of the released post-training code.
 
-    Beta(a, 1) has the distribution function u^a, so u is a uniform number to the power 1 / 1.5.
+    beta: 0.999 (1 - u), u ~ Beta(1.5, 1): dense near the noise, never quite 1. Beta(a, 1) has the distribution function
+    u^a, so u is a uniform number to the power 1 / 1.5. uniform: on 0..1. logit_normal: the logistic function of a
+    standard normal number, dense in the middle.
+
+    Raises:
+        ValueError: unknown law.
     """
+    if law not in TIME_LAWS:
+        raise ValueError(f"time law is {law!r}; known laws: {', '.join(TIME_LAWS)}")
+    if law == "logit_normal":
+        return torch.randn(shape, generator=generator, device=device).sigmoid()
     uniform = torch.rand(shape, generator=generator, device=device)
-    return MAX_FLOW_TIME * (1 - uniform ** (1 / 1.5))
+    return MAX_FLOW_TIME * (1 - uniform ** (1 / 1.5)) if law == "beta" else uniform
 
 
 def interpolate(noise: Tensor, actions: Tensor, flow_time: Tensor) -> Tensor:
@@ -97,12 +112,15 @@ def flow_losses(
     action_mask: Tensor,
     weight: Tensor | None = None,
     prefix_length: Tensor | None = None,
+    frequency_is_masked: bool = False,
 ) -> FlowLosses:
     """Masked squared error plus the distance of the spectra along time.
 
     mse: mean of weight (predicted - target)^2 over the active entries (mask 1, behind the prefix) of the whole batch.
-    frequency: |rFFT(predicted) - rFFT(target)| along the rows behind the prefix, not masked, times the sample's mean
-    weight, averaged over frequencies and dimensions, then over samples.
+    frequency: |rFFT(predicted) - rFFT(target)| along the rows behind the prefix, times the sample's mean weight,
+    averaged over frequencies and dimensions, then over samples. Not masked, as in the released code of
+    Xiaomi-Robotics-0; masked (as its successor does), inactive entries are 0 before the transform, and the averages are
+    over the dimensions with an active entry, the weight's over active entries.
 
     Args:
         predicted, target: velocities, float[B, H, A]. action_mask: float[B, H, A], 0 or 1.
@@ -120,15 +138,20 @@ def flow_losses(
     if not bool(is_active.any()):
         raise ValueError("action_mask has no active entry behind the prefix: this batch has no target to learn")
     mse = ((predicted - target).square() * weight)[is_active].mean()
-    frequency = _frequency_loss(predicted - target, weight, prefix_length)
+    counts = is_active.float() if frequency_is_masked else torch.ones_like(predicted)
+    frequency = _frequency_loss(predicted - target, weight, prefix_length, counts)
     return FlowLosses(total=MSE_SHARE * mse + FREQUENCY_SHARE * frequency, mse=mse, frequency=frequency)
 
 
-def _frequency_loss(error: Tensor, weight: Tensor, prefix_length: Tensor) -> Tensor:
+def _frequency_loss(error: Tensor, weight: Tensor, prefix_length: Tensor, counts: Tensor) -> Tensor:
     """The transform is linear, so the difference of spectra is the spectrum of the error; one group per prefix."""
     total = error.new_zeros(())
     for length in prefix_length.unique().tolist():
         samples = prefix_length == length
-        spectrum = torch.fft.rfft(error[samples, length:], dim=1).abs().mean(dim=(1, 2))
-        total = total + (spectrum * weight[samples, length:].mean(dim=(1, 2))).sum()
+        rest, rest_weight, rest_counts = (x[samples, length:] for x in (error, weight, counts))
+        spectrum = torch.fft.rfft(rest * rest_counts, dim=1).abs().mean(dim=1)
+        has_any = rest_counts.amax(dim=1)
+        per_sample = (spectrum * has_any).sum(dim=1) / has_any.sum(dim=1).clamp(min=1)
+        mean_weight = (rest_weight * rest_counts).sum(dim=(1, 2)) / rest_counts.sum(dim=(1, 2)).clamp(min=1)
+        total = total + (per_sample * mean_weight).sum()
     return total / len(error)

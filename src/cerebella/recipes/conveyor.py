@@ -4,6 +4,7 @@ Nothing is downloaded: tokenizer, statistics and weights are all made here, and 
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from cerebella.processing.statistics import measure_statistics
 from cerebella.processing.tokenizer import train_tokenizer
 from cerebella.training.curves import plot_curves
 from cerebella.training.loop import LoopConfig, Precision, run_stages
+from cerebella.training.objectives import trained_modules
+from cerebella.training.sources import Shuffled
 from cerebella.training.stages import Stage
 from cerebella.training.vision_objective import VisionHeads
 from cerebella.types import Sample, SceneTruth
@@ -100,7 +103,7 @@ class ConveyorRecipe:
 def train(recipe: ConveyorRecipe) -> list[Path]:
     """Run (or continue) the recipe; returns the paths written.
 
-    The run's checkpoint lies in `<out>/run/` until the policy is finished, so a killed run loses at most `save_every`
+    The run's checkpoints lie in `<out>/run/` until the policy is finished, so a killed run loses at most `save_every`
     steps.
     """
     torch.set_num_threads(recipe.num_threads)
@@ -117,12 +120,14 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
             max_delay=max_prefix,
         )
     processor = make_processor(config, CONVEYOR, windows)
-    sources = [ConveyorSource(committed if stage.max_prefix else windows) for stage in recipe.stages]
+    sources = [
+        Shuffled(ConveyorSource(committed if stage.max_prefix else windows), processor) for stage in recipe.stages
+    ]
     torch.manual_seed(recipe.seed)
     model = VLA(config)
     # The same attention written out: its backward pass is much cheaper on a CPU at these lengths than the fused one.
     model.brain.set_attn_implementation("eager")
-    heads = VisionHeads(config.brain["text_config"]["hidden_size"], len(COLOURS) + 1)
+    modules = trained_modules(model, vision=VisionHeads(config.brain["text_config"]["hidden_size"], len(COLOURS) + 1))
     run = recipe.out / "run"
     loop = LoopConfig(
         directory=run,
@@ -132,15 +137,13 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
         stop_after=recipe.stop_after,
         show_progress=recipe.show_progress,
     )
-    if not run_stages(model, heads, processor, sources, recipe.stages, loop):
-        return [run / "checkpoint.pt", run / "curves.jsonl"]
+    if not run_stages(modules, sources, recipe.stages, loop):
+        return [run / "checkpoints", run / "curves.jsonl"]
     save_policy(recipe.out, model, processor, stage_records(config, recipe.stages), describe(recipe))
     (recipe.out / "README.md").write_text(model_card(recipe, config))
     (recipe.out / "curves.jsonl").write_text((run / "curves.jsonl").read_text())
     plot_curves(recipe.out / "curves.jsonl", recipe.out / "curves.png")
-    (run / "checkpoint.pt").unlink()
-    (run / "curves.jsonl").unlink()
-    run.rmdir()
+    shutil.rmtree(run)
     return [recipe.out, recipe.out / "curves.png"]
 
 

@@ -1,56 +1,62 @@
-"""The one training loop: stages in, a trained model out; stops and resumes anywhere with the same numbers.
+"""The one training loop: stages in, trained modules out; stops and resumes anywhere with the same numbers.
 
-Every random draw is a function of (seed, stage, step), and the order of the windows a function of (seed, stage), so a
-checkpoint holds weights and optimiser state only, and two half runs equal one whole run bit for bit.
+Every random draw is a function of (seed, stage, step), and so are the data, so a checkpoint holds weights and optimiser
+state only, and two half runs equal one whole run bit for bit. The same loop runs in one process and, under torchrun, in
+many (`parallel`).
 """
 
-import hashlib
-import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from cerebella.models.vla import VLA
-from cerebella.processing.processor import Processor
-from cerebella.training.flow_objective import flow_objective
-from cerebella.training.stages import Part, Stage
-from cerebella.training.vision_objective import VisionHeads, vision_objective
-from cerebella.types import Sample, SceneTruth
+from cerebella.models.dummy_image import with_dummy_image
+from cerebella.training.checkpoint import CheckpointStore
+from cerebella.training.logs import VALIDATION, Curve, Log, LogName, append_row, forget_lost_steps, open_logs
+from cerebella.training.lora import add_adapters, merge_adapters
+from cerebella.training.objectives import model_of, step_losses
+from cerebella.training.optimizer import RunningMean, make_optimizer, set_learning_rate
+from cerebella.training.parallel import (
+    TrainedModules,
+    World,
+    accumulate,
+    clip_gradients,
+    mean_count,
+    mean_over_ranks,
+    shard,
+)
+from cerebella.training.sources import StepRequest, StepSource, TrainingBatch
+from cerebella.training.stages import Stage
+from cerebella.training.validation import draw_chunk, validate
 
-Precision = Literal["float32", "bfloat16"]
-
-
-class WindowSource(Protocol):
-    """Training windows that can be drawn by index; the same index always gives the same window."""
-
-    def __len__(self) -> int: ...
-
-    def samples(self, indices: np.ndarray) -> list[Sample]:
-        """The windows at `indices`."""
-        ...
-
-    def truth(self, indices: np.ndarray) -> SceneTruth:
-        """Where the objects are in their pictures; needed by the vision objective only."""
-        ...
+Precision = Literal["float32", "bfloat16", "pure_bfloat16"]
+Recomputed = Literal["vision", "language"]
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How to run the stages, none of which changes what is learnt except `seed` and `precision`.
+    """How to run the stages; only `seed`, `precision` and the adapters change what is learnt.
 
     Args:
-        directory: for `checkpoint.pt` and `curves.jsonl`. save_every, log_every: steps.
-        precision: `bfloat16` computes the forward pass in autocast; weights and optimiser stay float32.
+        directory: for `checkpoints/`, `curves.jsonl` and whatever else is written down.
+        precision: `bfloat16` computes in autocast, weights and optimiser stay float32; `pure_bfloat16` casts the
+            weights, too (half the memory; small updates are lost).
+        save_every, log_every: steps. keep: checkpoints that stay. saves_beside: save while training goes on.
         stop_after: stop (resumably) after so many steps in this call; None runs to the end.
+        num_micro_batches: passes per step and process; gradients add up. Means over active entries are taken per pass, as
+            they are per process; means over windows and tokens are those of the whole step.
+        recompute: parts whose activations are computed again in the backward pass instead of being kept.
+        lora_rank, lora_alpha: adapters in place of the brain's language weights, see `lora`; 0 is none.
+        hybrid: see `parallel.shard`.
+        validate_every: steps between two looks at the held-out data; 0 is never.
+        logs: beside `curves.jsonl`.
     """
 
     directory: Path
@@ -58,228 +64,230 @@ class LoopConfig:
     precision: Precision = "float32"
     save_every: int = 500
     log_every: int = 20
+    keep: int = 2
+    saves_beside: bool = False
     stop_after: int | None = None
+    num_micro_batches: int = 1
+    recompute: tuple[Recomputed, ...] = ()
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    hybrid: int | None = None
+    validate_every: int = 0
+    logs: tuple[LogName, ...] = ()
     show_progress: bool = True
 
 
 def run_stages(
-    model: VLA,
-    heads: VisionHeads,
-    processor: Processor,
-    sources: Sequence[WindowSource],
+    modules: TrainedModules,
+    sources: Sequence[StepSource],
     stages: Sequence[Stage],
     config: LoopConfig,
+    held_out: Sequence[TrainingBatch] = (),
+    world: World = ALONE,
 ) -> bool:
-    """Train in place through all stages, from the checkpoint in `config.directory` if there is one.
+    """Train in place through all stages, from the newest checkpoint in `config.directory` if there is one.
+
+    With several processes the modules are sharded, and stay so.
 
     Args:
-        sources: the windows of each stage.
+        modules: see `objectives.trained_modules`. sources: the data of each stage. held_out: for validation, small.
 
     Returns:
         True when the last stage is finished; False when `stop_after` ended the call before.
 
     Raises:
-        ValueError: the checkpoint belongs to other stages or another seed.
+        ValueError: not one source for each stage, or the checkpoint belongs to other stages or another seed.
+        FloatingPointError: the loss or a gradient is no number any more.
     """
+    if len(sources) != len(stages):
+        raise ValueError(f"need one source for each stage; got {len(sources)} for {len(stages)}")
     config.directory.mkdir(parents=True, exist_ok=True)
-    start_stage, start_step, optimizer_state = _resume(model, heads, stages, config)
-    num_left = config.stop_after
-    for index in range(start_stage, len(stages)):
-        stage = stages[index]
-        modules = nn.ModuleDict({"model": model, "heads": heads})
-        optimizer = make_optimizer(modules, stage)
-        if optimizer_state is not None:
-            optimizer.load_state_dict(optimizer_state)
-        end = stage.num_steps if num_left is None else min(stage.num_steps, start_step + num_left)
-        log = _Curve(config, stage, start_step)
-        model.train()
-        for step in log.steps(start_step, end):
-            losses = _train_step(model, heads, processor, sources[index], stage, index, step, optimizer, config)
-            log.record(step, losses, optimizer.param_groups[0]["lr"])
-            if (step + 1) % config.save_every == 0:
-                _save(model, heads, optimizer, stages, index, step + 1, config)
-        if num_left is not None:
-            num_left -= end - start_step
-        if end < stage.num_steps or (num_left == 0 and index + 1 < len(stages)):
-            _save(model, heads, optimizer, stages, index, end, config)
-            return False
-        _save(model, heads, None, stages, index + 1, 0, config)
-        start_step, optimizer_state = 0, None
-    model.eval()
-    return True
+    run = _Run(modules, sources, stages, config, [batch.to(world.device) for batch in held_out], world)
+    is_finished = run.to_the_end()
+    if is_finished and config.lora_rank:
+        merge_adapters(model_of(modules))
+    modules.eval()
+    return is_finished
 
 
-def _train_step(
-    model: VLA,
-    heads: VisionHeads,
-    processor: Processor,
-    source: WindowSource,
-    stage: Stage,
-    stage_index: int,
-    step: int,
-    optimizer: torch.optim.Optimizer,
-    config: LoopConfig,
-) -> dict[str, float]:
-    indices = draw_indices(len(source), stage.batch_size, step, (config.seed, stage_index))
-    batch = processor.encode_samples(source.samples(indices))
-    generator = torch.Generator().manual_seed(_seed(config.seed, stage_index, step))
-    autocast = torch.autocast("cpu", torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
-    with autocast:
-        if stage.objective == "vision":
-            losses = vision_objective(model, heads, batch, source.truth(indices), processor.images)
-        else:
-            losses = flow_objective(model, batch, stage, generator)
-    for group in optimizer.param_groups:
-        group["lr"] = stage.learning_rate_at(step)
-    optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, stage.clip_norm)
-    if not torch.isfinite(norm):
-        raise FloatingPointError(
-            f"stage {stage.name!r}, step {step}: the gradient norm is {norm.item()}; lower learning_rate "
-            f"({stage.learning_rate}) or use precision='float32'"
-        )
-    optimizer.step()
-    return {name: value.item() for name, value in losses.items()} | {"gradient_norm": norm.item()}
+class _Run:
+    """What stays the same over all stages of one call."""
 
-
-def make_optimizer(modules: nn.ModuleDict, stage: Stage) -> torch.optim.Optimizer:
-    """AdamW over the stage's parts (the vision heads learn with the vision objective); freezes everything else."""
-    decayed, undecayed = [], []
-    for name, parameter in modules.named_parameters():
-        learns = part_of(name) in stage.trains or (stage.objective == "vision" and name.startswith("heads."))
-        parameter.requires_grad_(learns)
-        if learns:
-            is_exempt = parameter.ndim < 2 or any(key in name for key in ("norm", "adaln", "embed", "sink"))
-            (undecayed if is_exempt else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": stage.weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=True)
-
-
-def part_of(name: str) -> Part | None:
-    """The part of the model that a parameter of `{"model": VLA, "heads": ...}` belongs to; None for the heads."""
-    if name.startswith("model.cerebellum."):
-        return "cerebellum"
-    if name.startswith("model.brain.model.visual."):
-        return "vision"
-    if "embed_tokens" in name or "lm_head" in name:
-        return "embeddings"
-    return "language" if name.startswith("model.brain.") else None
-
-
-def draw_indices(num_windows: int, batch_size: int, step: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Indices of one step: epochs of a seeded permutation, int64[batch_size]; any step without the ones before it."""
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = positions // num_windows
-    drawn = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        order = _permutation(num_windows, int(epoch), seed)
-        drawn[epochs == epoch] = order[positions[epochs == epoch] % num_windows]
-    return drawn
-
-
-_PERMUTATIONS: dict[tuple[int, int, tuple[int, ...]], np.ndarray] = {}
-
-
-def _permutation(num_windows: int, epoch: int, seed: tuple[int, ...]) -> np.ndarray:
-    """The order of one epoch; the newest two are kept."""
-    key = (num_windows, epoch, seed)
-    if key not in _PERMUTATIONS:
-        while len(_PERMUTATIONS) > 1:
-            del _PERMUTATIONS[next(iter(_PERMUTATIONS))]
-        _PERMUTATIONS[key] = np.random.default_rng([*seed, epoch]).permutation(num_windows)
-    return _PERMUTATIONS[key]
-
-
-def _seed(*numbers: int) -> int:
-    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
-
-
-def _run_key(stages: Sequence[Stage], config: LoopConfig) -> str:
-    fields = {"stages": [asdict(stage) for stage in stages], "seed": config.seed, "precision": config.precision}
-    return json.dumps(fields, sort_keys=True)
-
-
-def _save(
-    model: VLA,
-    heads: VisionHeads,
-    optimizer: torch.optim.Optimizer | None,
-    stages: Sequence[Stage],
-    stage_index: int,
-    step: int,
-    config: LoopConfig,
-) -> None:
-    """Write beside and rename, so that a killed run always leaves a whole checkpoint."""
-    path = config.directory / "checkpoint.pt"
-    state: dict[str, object] = {
-        "run": _run_key(stages, config),
-        "stage": stage_index,
-        "step": step,
-        "model": model.state_dict(),
-        "heads": heads.state_dict(),
-        "optimizer": None if optimizer is None else optimizer.state_dict(),
-    }
-    torch.save(state, path.with_suffix(".new"))
-    os.replace(path.with_suffix(".new"), path)
-
-
-def _resume(
-    model: VLA, heads: VisionHeads, stages: Sequence[Stage], config: LoopConfig
-) -> tuple[int, int, dict[str, object] | None]:
-    path = config.directory / "checkpoint.pt"
-    if not path.is_file():
-        return 0, 0, None
-    state = torch.load(path, weights_only=True)
-    if state["run"] != _run_key(stages, config):
-        raise ValueError(
-            f"{path} belongs to a run with other stages, seed or precision; choose another directory or delete it"
-        )
-    model.load_state_dict(state["model"])
-    heads.load_state_dict(state["heads"])
-    _forget_lost_steps(config.directory / "curves.jsonl", stages, state["stage"], state["step"])
-    return state["stage"], state["step"], state["optimizer"]
-
-
-def _forget_lost_steps(curves: Path, stages: Sequence[Stage], stage_index: int, step: int) -> None:
-    """Drop the rows that a killed run wrote after its last checkpoint; those steps are about to be done again."""
-    position = {stage.name: index for index, stage in enumerate(stages)}
-    rows = [json.loads(line) for line in curves.read_text().splitlines()] if curves.is_file() else []
-    kept = [row for row in rows if (position[row["stage"]], row["train_step"]) <= (stage_index, step)]
-    curves.write_text("".join(json.dumps(row) + "\n" for row in kept))
-
-
-class _Curve:
-    """Progress bar and `curves.jsonl` of one stage; averages over `log_every` steps."""
-
-    def __init__(self, config: LoopConfig, stage: Stage, start_step: int) -> None:
-        self.config, self.stage = config, stage
-        self.pending: list[Mapping[str, float]] = []
-        self.started_s, self.num_done = time.perf_counter(), 0
-        self.path = config.directory / "curves.jsonl"
-        self.bar = tqdm(
-            total=stage.num_steps, initial=start_step, desc=stage.name, disable=not config.show_progress, mininterval=1
+    def __init__(
+        self,
+        modules: TrainedModules,
+        sources: Sequence[StepSource],
+        stages: Sequence[Stage],
+        config: LoopConfig,
+        held_out: Sequence[TrainingBatch],
+        world: World,
+    ) -> None:
+        self.modules, self.sources, self.stages, self.config = modules, sources, stages, config
+        self.held_out, self.world = held_out, world
+        model = model_of(modules)
+        if config.lora_rank:
+            add_adapters(model, config.lora_rank, config.lora_alpha, config.seed)
+        if config.precision == "pure_bfloat16":
+            modules.to(torch.bfloat16)
+        if "vision" in config.recompute:
+            model.brain.model.visual.activation_checkpointing_enable({"use_reentrant": False})
+        shard(modules, world, config.hybrid, recompute_language="language" in config.recompute)
+        self.store = CheckpointStore(
+            config.directory / "checkpoints", config.keep, config.saves_beside, run_settings(stages, config)
         )
 
-    def steps(self, start: int, end: int) -> Iterator[int]:
-        """Count from `start` to `end`, with the bar."""
-        yield from range(start, end)
-        self.bar.close()
+    def to_the_end(self) -> bool:
+        """See `run_stages`."""
+        config, stages = self.config, self.stages
+        newest = self.store.newest()
+        first_stage = 0 if newest is None else int(newest["position"]["stage"])
+        first_step = 0 if newest is None else int(newest["position"]["step"])
+        if self.world.is_main:
+            forget_lost_steps(config.directory, stages, first_stage, first_step)
+        settings = run_settings(stages, config)
+        logs = open_logs(config.logs, config.directory, settings) if self.world.is_main else []
+        num_left, is_finished = config.stop_after, True
+        if newest is not None and first_stage == len(stages):
+            self.store.load(nn.ModuleDict({"trained": self.modules}), None)
+        for index in range(first_stage, len(stages)):
+            is_resumed = newest is not None and index == first_stage
+            start, stage = first_step if is_resumed else 0, stages[index]
+            end = stage.num_steps if num_left is None else min(stage.num_steps, start + num_left)
+            self._stage(index, start, end, is_resumed, logs)
+            num_left = None if num_left is None else num_left - (end - start)
+            if end < stage.num_steps or (num_left == 0 and index + 1 < len(stages)):
+                is_finished = False
+                break
+        for log in logs:
+            log.close()
+        self.store.wait()
+        return is_finished
 
-    def record(self, step: int, losses: Mapping[str, float], learning_rate: float) -> None:
-        """Remember one step; write a line every `log_every` steps and at the end."""
-        self.pending.append(losses)
-        self.num_done += 1
-        self.bar.update()
-        if (step + 1) % self.config.log_every and step + 1 != self.stage.num_steps:
+    def _stage(self, index: int, start: int, end: int, is_resumed: bool, logs: Sequence[Log]) -> None:
+        """Steps `start` to `end` of one stage; leaves a checkpoint behind."""
+        stage, config = self.stages[index], self.config
+        optimizer = make_optimizer(self.modules, stage)
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        state = nn.ModuleDict({"trained": self.modules})
+        if is_resumed and start == 0:
+            self.store.load(state, None)
+        mean = RunningMean(trained, stage.ema_decay) if stage.ema_decay else None
+        if mean is not None:
+            state["mean"] = mean
+        if is_resumed and start > 0:
+            self.store.load(state, optimizer)
+        self.modules.train()
+        self._set_recompute(stage)
+        directory = config.directory if self.world.is_main else None
+        num_before = sum(stage.num_steps for stage in self.stages[:index])
+        curve = Curve(directory, stage, start, num_before, config.log_every, config.show_progress, logs)
+        for step in curve.steps(start, end):
+            losses = self._step(index, step, optimizer, trained)
+            if mean is not None:
+                mean.update(trained, step)
+            curve.record(step, mean_over_ranks(losses, self.world), stage.learning_rate_at(step))
+            done = step + 1
+            if config.validate_every and (done % config.validate_every == 0 or done == stage.num_steps):
+                self._validate(index, done, num_before, logs)
+            if done < end and done % config.save_every == 0:
+                self._save(state, optimizer, index, done)
+        if end < stage.num_steps:
+            self._save(state, optimizer, index, end)
             return
-        mean = {name: float(np.mean([row[name] for row in self.pending])) for name in losses}
-        self.pending = []
-        rate = self.num_done * self.stage.batch_size / (time.perf_counter() - self.started_s)
-        self.bar.set_postfix(loss=f"{mean['loss']:.3f}", samples_per_s=f"{rate:.0f}")
-        row = {"stage": self.stage.name, "train_step": step + 1, "learning_rate": learning_rate} | mean
-        with self.path.open("a") as file:
-            file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+        if mean is not None:
+            mean.write_to(trained)
+        self._save(nn.ModuleDict({"trained": self.modules}), None, index + 1, 0)
+
+    def _step(
+        self, index: int, step: int, optimizer: torch.optim.Optimizer, trained: Sequence[nn.Parameter]
+    ) -> dict[str, float]:
+        """One optimiser step; what is logged of it."""
+        stage, config, world = self.stages[index], self.config, self.world
+        request = StepRequest(stage, step, (config.seed, index), world, config.num_micro_batches)
+        batches = [self._placed(batch) for batch in self.sources[index].draw(request)]
+        num_windows = sum(len(batch.robot) for batch in batches if batch.robot is not None)
+        num_tokens = None
+        if any(batch.language is not None for batch in batches):
+            count = sum(batch.language.num_counted for batch in batches if batch.language is not None)
+            num_tokens = mean_count(torch.tensor(count, device=world.device), world)
+        set_learning_rate(optimizer, stage.learning_rate_at(step))
+        optimizer.zero_grad(set_to_none=True)
+        total: dict[str, torch.Tensor] = {}
+        for position, batch in enumerate(batches):
+            accumulate(self.modules, is_last=position + 1 == len(batches))
+            share = 0.0 if batch.robot is None else len(batch.robot) / num_windows
+            seed = (config.seed, index, step)
+            with self._autocast():
+                losses = self.modules(partial(step_losses, self.modules, batch, stage, seed, share, num_tokens))
+            losses["loss"].backward()
+            for name, value in losses.items():
+                total[name] = total[name] + value.detach() if name in total else value.detach()
+        norm = clip_gradients(trained, stage.clip_norm)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"stage {stage.name!r}, step {step}: the gradient norm is {norm}; lower learning_rate "
+                f"({stage.learning_rate}) or use precision='float32'"
+            )
+        optimizer.step()
+        return {name: value.item() for name, value in total.items()} | {"gradient_norm": norm}
+
+    def _placed(self, batch: TrainingBatch) -> TrainingBatch:
+        """On the device; with a blank picture where many processes must go through the vision tower together."""
+        batch = batch.to(self.world.device)
+        if self.world.size == 1:
+            return batch
+        config = model_of(self.modules).config
+        robot = None if batch.robot is None else with_dummy_image(batch.robot, config)
+        language = None if batch.language is None else with_dummy_image(batch.language, config)
+        return replace(batch, robot=robot, language=language)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.config.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, torch.bfloat16)
+
+    def _set_recompute(self, stage: Stage) -> None:
+        """Layers that keep no cache recompute in the stock way; those that do, in the way of `models.kv_outputs`."""
+        if "language" in self.config.recompute:
+            language = model_of(self.modules).brain.model.language_model
+            if stage.objective == "flow":
+                language.activation_checkpointing_disable()
+            else:
+                language.activation_checkpointing_enable({"use_reentrant": False})
+
+    def _validate(self, index: int, done: int, num_before: int, logs: Sequence[Log]) -> None:
+        """A row in `validation.jsonl` and a picture; every process computes, one writes."""
+        stage = self.stages[index]
+        self.modules.eval()
+        for number, batch in enumerate(self.held_out):
+            with self._autocast():
+                seen = self.modules(partial(validate, self.modules, batch, stage, self.config.seed))
+            row = seen.to_row()
+            if not self.world.is_main or not row:
+                continue
+            append_row(
+                self.config.directory / VALIDATION,
+                {"stage": stage.name, "train_step": done, "held_out": number} | row,
+            )
+            path = self.config.directory / "chunks" / f"{stage.name}-{done:06d}-{number}.png"
+            has_picture = draw_chunk(seen, path, f"{stage.name}, step {done}")
+            for log in logs:
+                numbers = {f"held_out_{number}/{k}": v for k, v in row.items() if isinstance(v, float)}
+                log.numbers(numbers, num_before + done)
+                if has_picture:
+                    log.picture(f"held_out_{number}/chunk", path, num_before + done)
+        self.modules.train()
+
+    def _save(self, state: nn.ModuleDict, optimizer: torch.optim.Optimizer | None, index: int, step: int) -> None:
+        self.store.save({"stage": index, "step": step}, state, optimizer, {})
+
+
+def run_settings(stages: Sequence[Stage], config: LoopConfig) -> dict[str, Any]:
+    """What a checkpoint must have been made with to be continued."""
+    return {
+        "stages": [asdict(stage) for stage in stages],
+        "seed": config.seed,
+        "precision": config.precision,
+        "lora_rank": config.lora_rank,
+        "lora_alpha": config.lora_alpha,
+    }

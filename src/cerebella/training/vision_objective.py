@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from cerebella.batch import Batch
 from cerebella.models.brain import position_ids
 from cerebella.models.vla import VLA
-from cerebella.processing.images import ImageConfig
 from cerebella.types import SceneTruth
 
 POSITIVE_WEIGHT = 8.0
@@ -38,9 +37,7 @@ class VisionHeads(nn.Module):
         self.target = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, 2))
 
 
-def vision_objective(
-    model: VLA, heads: VisionHeads, batch: Batch, truth: SceneTruth, images: ImageConfig
-) -> Mapping[str, Tensor]:
+def vision_objective(model: VLA, heads: VisionHeads, batch: Batch, truth: SceneTruth) -> Mapping[str, Tensor]:
     """`loss` and its parts, and `target_error_px`: mean distance of the named object's estimate, pixels.
 
     Args:
@@ -55,27 +52,29 @@ def vision_objective(
             f"the vision warm-up needs one image per sample and {heads.num_classes} kinds of objects; got "
             f"{len(batch.image_grid_thw)} images for {len(batch)} samples and {truth.num_classes} kinds"
         )
-    stream = stream_before_last_layer(model, batch).float()
-    rows, columns = (int(n) // images.merge_size for n in batch.image_grid_thw[0, 1:])
+    stream = stream_before_last_layer(model, batch).to(heads.presence.weight.dtype)
+    device, vision = stream.device, model.config.brain["vision_config"]
+    factor = vision["patch_size"] * vision["spatial_merge_size"]
+    rows, columns = (int(n) // vision["spatial_merge_size"] for n in batch.image_grid_thw[0, 1:])
     tokens = stream[batch.mm_token_type_ids == 1].view(len(batch), rows * columns, -1)
-    presence, place = dense_targets(truth, rows, columns, images.factor)
+    presence, place = (x.to(device) for x in dense_targets(truth, rows, columns, factor))
     logits = heads.presence(tokens)
     presence_loss = F.binary_cross_entropy_with_logits(
-        logits, presence, pos_weight=torch.full((heads.num_classes,), POSITIVE_WEIGHT)
+        logits, presence, pos_weight=torch.full((heads.num_classes,), POSITIVE_WEIGHT, device=device)
     )
     predicted = heads.place(tokens).unflatten(-1, (heads.num_classes, 2))
     is_present = presence.bool()
     place_loss = (predicted - place).abs()[is_present].mean() if bool(is_present.any()) else predicted.sum() * 0
-    everyone = torch.arange(len(batch))
+    everyone = torch.arange(len(batch), device=device)
     last = stream[everyone, batch.attention_mask.sum(dim=1) - 1]
-    target_index = torch.from_numpy(truth.target_index)
-    named_class = torch.from_numpy(truth.class_index)[everyone, target_index]
+    target_index = torch.from_numpy(truth.target_index).to(device)
+    named_class = torch.from_numpy(truth.class_index).to(device)[everyone, target_index]
     class_loss = F.cross_entropy(heads.named_class(last), named_class)
-    size = torch.tensor([columns, rows], dtype=torch.float32) * images.factor
+    size = torch.tensor([columns, rows], dtype=torch.float32, device=device) * factor
     estimate = torch.sigmoid(heads.target(last)) * size
-    target = torch.from_numpy(truth.pixel)[everyone, target_index]
+    target = torch.from_numpy(truth.pixel).to(device)[everyone, target_index]
     distance = (estimate - target).norm(dim=-1)
-    target_loss = F.smooth_l1_loss(estimate / images.factor, target / images.factor, beta=0.25)
+    target_loss = F.smooth_l1_loss(estimate / factor, target / factor, beta=0.25)
     loss = presence_loss + place_loss + class_loss + 2.0 * target_loss
     return {
         "loss": loss,
