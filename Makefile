@@ -4,11 +4,12 @@
 #   make test     the fast tests, on a CPU
 #   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
 #                    loads it wherever it is installed, which slows every command
+#   make interop  data sets in and out of the lerobot package; makes .venv-lerobot (some GB)
 #   make check    format, lint, types, layers, house rules
 #   make bench    every measured figure, one JSON line each; bench/full_size.py takes about 10 GB (skipped with less than 12 GB free)
 #   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
 
-.PHONY: demo test test-quant check bench install clean
+.PHONY: demo test test-quant interop check bench install clean
 .NOTPARALLEL:
 
 BIN := .venv/bin
@@ -26,6 +27,15 @@ test: $(READY)
 test-quant: $(READY)
 	$(BIN)/python -m pip install -q --upgrade --no-deps --target build/quant -c constraints.txt torchao
 	PYTHONPATH=build/quant $(BIN)/python -m pytest -q -n 2 tests/policies/engine/test_quantization.py
+
+# LeRobot brings its own torch, so it lives in an environment of its own; CEREBELLA_LEROBOT_PYTHON names one that exists.
+interop: $(READY)
+	@test -n "$(CEREBELLA_LEROBOT_PYTHON)" || test -x .venv-lerobot/bin/lerobot-info || { \
+	  $(BIN)/python -m venv .venv-lerobot && \
+	  .venv-lerobot/bin/pip install -q "torch==2.9.*" "torchvision==0.24.*" --index-url https://download.pytorch.org/whl/cpu && \
+	  .venv-lerobot/bin/pip install -q lerobot==0.4.4; }
+	CEREBELLA_LEROBOT_PYTHON=$(or $(CEREBELLA_LEROBOT_PYTHON),$(CURDIR)/.venv-lerobot/bin/python) \
+	  $(BIN)/python -m pytest -q -rA -m interop tests/interop
 
 check: $(READY)
 	$(BIN)/ruff check

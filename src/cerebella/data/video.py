@@ -79,7 +79,8 @@ def decode_range(path: Path, start_s: float, num_frames: int, fps: float, episod
         raise DataFault("missing file", path, episode, "there is no such video")
     wanted = start_s + np.arange(num_frames) / fps
     tolerance_s = TOLERANCE_FRAMES / fps
-    frames: list[ImageArray] = []
+    frames: ImageArray | None = None
+    num_found = 0
     seen_s: list[float] = []
     try:
         with av.open(str(path)) as container:
@@ -94,19 +95,22 @@ def decode_range(path: Path, start_s: float, num_frames: int, fps: float, episod
                     raise DataFault("corrupt video", path, episode, f"a broken frame after {_last(seen_s)}")
                 time_s = float(frame.pts * _time_base(stream))
                 seen_s.append(time_s)
-                if time_s > wanted[len(frames)] + tolerance_s:
+                if time_s > wanted[num_found] + tolerance_s:
                     break
-                if time_s >= wanted[len(frames)] - tolerance_s:
+                if time_s >= wanted[num_found] - tolerance_s:
                     picture = reformatter.reformat(frame, format="rgb24").to_ndarray()
-                    frames.append(picture.astype(np.uint8, copy=False))
-                if len(frames) == num_frames:
+                    if frames is None:
+                        frames = np.empty((num_frames, *picture.shape), dtype=np.uint8)
+                    frames[num_found] = picture
+                    num_found += 1
+                if num_found == num_frames:
                     break
     except (FFmpegError, EOFError) as error:
         raise DataFault("corrupt video", path, episode, f"cannot be decoded after {_last(seen_s)}: {error}") from error
-    if len(frames) < num_frames:
-        detail = f"no frame within {tolerance_s * 1e3:.1f} ms of {wanted[len(frames)]:.4f} s; decoded {_last(seen_s)}"
+    if frames is None or num_found < num_frames:
+        detail = f"no frame within {tolerance_s * 1e3:.1f} ms of {wanted[num_found]:.4f} s; decoded {_last(seen_s)}"
         raise DataFault("corrupt video", path, episode, detail)
-    return np.stack(frames)
+    return frames
 
 
 def frame_times(path: Path, episode: int | None = None) -> tuple[float, ...]:
