@@ -138,7 +138,7 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
         show_progress=recipe.show_progress,
     )
     if not run_stages(modules, sources, recipe.stages, loop):
-        return [run / "checkpoints", run / "curves.jsonl"]
+        return [path for path in (run / "checkpoints", run / "curves.jsonl") if path.exists()]
     save_policy(recipe.out, model, processor, stage_records(config, recipe.stages), describe(recipe))
     (recipe.out / "README.md").write_text(model_card(recipe, config))
     (recipe.out / "curves.jsonl").write_text((run / "curves.jsonl").read_text())
