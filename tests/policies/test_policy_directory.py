@@ -319,3 +319,13 @@ def test_the_fast_engine_is_one_word_away(directory: Path, policy: VLAPolicy) ->
 def test_an_unknown_engine_or_device_is_named(directory: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_policy(directory, **options)
+
+
+def test_without_logging_the_line_is_printed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("cerebella")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    load_policy(directory)
+    assert "attention rule lambda (window 4), position offset 10, 5 flow steps, float32" in capsys.readouterr().err

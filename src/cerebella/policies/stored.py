@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,15 +129,16 @@ def _first_line(error: Exception) -> str:
 def log_loaded(
     source: str | Path, model: VLA, robot_type: str | None = None, num_flow_steps: int | None = None
 ) -> None:
-    """One line about what was loaded and how it runs."""
+    """One line about what was loaded and how it runs: INFO of the logger `cerebella`, or stderr if nobody set up logging."""
     config, number_type = model.config, model.cerebellum.sink.weight.dtype
-    _logger.info(
-        "%s: %sattention rule %s%s, position offset %d, %d flow steps, %s",
-        source,
-        "" if robot_type is None else f"robot type {robot_type}, ",
-        config.mask_variant,
-        f" (window {config.mask_window})" if config.mask_variant in ("band", "lambda") else "",
-        config.position_offset,
-        config.num_flow_steps if num_flow_steps is None else num_flow_steps,
-        str(number_type).removeprefix("torch."),
+    robot = "" if robot_type is None else f"robot type {robot_type}, "
+    window = f" (window {config.mask_window})" if config.mask_variant in ("band", "lambda") else ""
+    steps = config.num_flow_steps if num_flow_steps is None else num_flow_steps
+    line = (
+        f"{source}: {robot}attention rule {config.mask_variant}{window}, position offset {config.position_offset}, "
+        f"{steps} flow steps, {str(number_type).removeprefix('torch.')}"
     )
+    if _logger.hasHandlers():
+        _logger.info("%s", line)
+    else:
+        print(line, file=sys.stderr)
