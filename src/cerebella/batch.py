@@ -13,6 +13,17 @@ NOT_COUNTED = -100
 """The label of a token that no loss counts (torch's default for `cross_entropy`)."""
 
 
+PIXEL_MEAN = PIXEL_STD = 0.5
+NUM_FRAMES = 2
+"""Qwen3-VL's pictures: (x / 255 - mean) / std, a still one repeated in time. Bytes travel under no other convention."""
+
+
+def pixels_from_bytes(values: Tensor) -> Tensor:
+    """uint8[patches, 3 * patch * patch] -> float32[patches, 3 * 2 * patch * patch], computed where the bytes are."""
+    numbers = ((values.float() / 255 - PIXEL_MEAN) / PIXEL_STD).view(len(values), 3, 1, -1)
+    return numbers.expand(-1, -1, NUM_FRAMES, -1).reshape(len(values), -1)
+
+
 @dataclass(frozen=True, eq=False)
 class BrainInput:
     """Pictures and text as the brain reads them; B samples of L text and image tokens, right padded.
@@ -20,7 +31,8 @@ class BrainInput:
     Args:
         input_ids: int64[B, L]. attention_mask: int64[B, L], 1 on real tokens.
         mm_token_type_ids: int64[B, L], 1 on image tokens.
-        pixel_values: float32[patches, 3 * 2 * patch * patch] of all images in order; None without cameras.
+        pixel_values: float32[patches, 3 * 2 * patch * patch] of all images in order; None without cameras. Or
+            uint8[patches, 3 * patch * patch], an eighth of the bytes, on its way to a device: `to` makes numbers of it.
         image_grid_thw: int64[images, 3] in patches; None without cameras.
     """
 
@@ -34,9 +46,12 @@ class BrainInput:
         return len(self.input_ids)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: x.to(device) for name, x in tensors.items() if isinstance(x, Tensor)})
+        """The same batch on another device, pictures as numbers."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors = {name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
+        if self.pixel_values is not None and self.pixel_values.dtype == torch.uint8:
+            tensors["pixel_values"] = pixels_from_bytes(tensors["pixel_values"])
+        return replace(self, **tensors)
 
 
 @dataclass(frozen=True, eq=False)

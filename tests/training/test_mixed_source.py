@@ -73,6 +73,17 @@ def test_ranks_and_micro_batches_cut_the_same_step(source: MixedSource) -> None:
     assert quarters == (states, tokens, [0, 3, 6, 9])
 
 
+def test_every_step_has_what_the_stage_says(source: MixedSource) -> None:
+    """A ratio that is no binary fraction: no step may drift by a row."""
+    odd = MixedSource(replace(source.spec, vl_ratio=5 / 32, num_lanes=1), PROCESSORS, TALK, num_workers=0)
+    stage = replace(STAGE, batch_size=32, num_conversations=5)
+    for step in (*range(8), 99_999):
+        (batch,) = odd.draw(replace(request(step), stage=stage))
+        assert batch.robot is not None
+        assert batch.language is not None
+        assert (len(batch.robot), len(batch.language.labels)) == (32, 5)
+
+
 def test_a_resumed_run_gets_the_same_steps(source: MixedSource) -> None:
     steps = [rows(source, request(step)) for step in range(6)]
     assert [rows(source, request(step)) for step in (4, 5)] == steps[4:]
@@ -80,8 +91,11 @@ def test_a_resumed_run_gets_the_same_steps(source: MixedSource) -> None:
 
 
 def test_what_does_not_fit_the_mixture_is_refused(source: MixedSource) -> None:
-    with pytest.raises(ValueError, match=r"wants 9 conversations among 16 rows; the mixture gives 4\.0"):
-        source.draw(replace(request(0), stage=replace(STAGE, batch_size=7, num_conversations=9)))
+    with pytest.raises(ValueError, match=r"wants 5 conversations among 16 rows; the mixture gives 4\.00\. .*5 / 11"):
+        source.draw(replace(request(0), stage=replace(STAGE, batch_size=11, num_conversations=5)))
+    few = MixedSource(replace(source.spec, num_lanes=8), PROCESSORS, TALK)
+    with pytest.raises(ValueError, match="num_conversations 4 must be a multiple of the 8 lanes"):
+        few.draw(request(0))
     with pytest.raises(ValueError, match="no processor for other/joint; processors: toy/joint"):
         MixedSource(source.spec, {RobotGroup("toy", "joint"): PROCESSORS[RobotGroup("toy", "joint")]}, TALK)
     with pytest.raises(ValueError, match="needs a conversation_processor"):

@@ -30,6 +30,12 @@ def train(words: Sequence[str]) -> int:
 
 def _recipes() -> dict[str, tuple[type[Any], Callable[[Any], Iterable[Path]]]]:
     """Name -> (its fields, the function that runs it and returns the paths it wrote)."""
-    from cerebella.recipes import conveyor
+    from cerebella.recipes import conveyor, nano, scene_brain, study_choice, study_retention
 
-    return {"conveyor": (conveyor.ConveyorRecipe, conveyor.train)}
+    return {
+        "conveyor": (conveyor.ConveyorRecipe, conveyor.train),
+        "scene-brain": (scene_brain.SceneBrainRecipe, scene_brain.train),
+        "nano": (nano.NanoRecipe, nano.train),
+        "study-retention": (study_retention.RetentionRecipe, study_retention.run),
+        "study-choice": (study_choice.StudyChoiceRecipe, study_choice.run),
+    }

@@ -7,9 +7,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cerebella.data.episodes import DataFault, EpisodeStore
+from cerebella.data.episodes import DataFault, EpisodeStore, check_episode
 from cerebella.data.mapping import DatasetMap, EpisodeArrays
 from cerebella.data.windows import Run, WindowIndex
+from cerebella.embodiment import Embodiment
 from cerebella.types import BoolArray, Conversation, FloatArray, Sample
 
 _KEPT_EPISODES = 64
@@ -69,10 +70,10 @@ class RobotSource:
         store: the episodes. dataset_map: how they become samples.
         horizon: rows of a window. min_valid: see `WindowIndex.of_lengths`.
         run_length: windows that are decoded together. More decode faster and shuffle worse (`order`).
-        name: the store's own if not given.
+        name: the store's own if not given. episodes: those to draw from; all of them if not given.
 
     Raises:
-        DataFault: the store does not fit the map. ValueError: it has no window.
+        DataFault: the store does not fit the map. ValueError: it has no window, or no such episode.
     """
 
     def __init__(
@@ -83,20 +84,29 @@ class RobotSource:
         min_valid: int | None = None,
         run_length: int = 32,
         name: str | None = None,
+        episodes: Sequence[int] | None = None,
     ) -> None:
         dataset_map.check(store)
         self.store, self.map, self.horizon, self.run_length = store, dataset_map, horizon, run_length
         self.name = store.name if name is None else name
         self.group = RobotGroup(dataset_map.robot_type, dataset_map.control_mode)
-        lengths = [store.episode(index).length for index in range(len(store))]
+        chosen = set(range(len(store)) if episodes is None else episodes)
+        for index in chosen:
+            check_episode(store, index)
+        lengths = [store.episode(index).length if index in chosen else 0 for index in range(len(store))]
         self.windows = WindowIndex.of_lengths(lengths, horizon, min_valid)
         if not len(self.windows):
             longest = max(lengths, default=0)
             raise ValueError(
-                f"{self.name} has no window of {horizon} rows: {len(lengths)} episodes, the longest has {longest} frames"
+                f"{self.name} has no window of {horizon} rows: {len(chosen)} episodes, the longest has {longest} frames"
             )
         self._arrays: OrderedDict[int, EpisodeArrays] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """Whose samples these are."""
+        return self.map.embodiment
 
     def part(self, lane: int, num_lanes: int) -> None:
         """Every lane draws from all episodes."""

@@ -88,17 +88,19 @@ def decode_range(path: Path, start_s: float, num_frames: int, fps: float, episod
             stream.codec_context.thread_count = 1
             _check_rate(stream, fps, path, episode)
             target_s = max(float(wanted[0]) - tolerance_s, 0.0)
-            container.seek(int(target_s / _time_base(stream)), stream=stream, backward=True)
+            base = _time_base(stream)
+            container.seek(int(target_s / base), stream=stream, backward=True)
             reformatter = VideoReformatter()
             for frame in container.decode(stream):
                 if frame.pts is None or frame.is_corrupt:
                     raise DataFault("corrupt video", path, episode, f"a broken frame after {_last(seen_s)}")
-                time_s = float(frame.pts * _time_base(stream))
+                time_s = frame.pts * base.numerator / base.denominator
                 seen_s.append(time_s)
                 if time_s > wanted[num_found] + tolerance_s:
                     break
                 if time_s >= wanted[num_found] - tolerance_s:
-                    picture = reformatter.reformat(frame, format="rgb24").to_ndarray()
+                    # One thread: by itself it would start one per core for every small picture.
+                    picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
                     if frames is None:
                         frames = np.empty((num_frames, *picture.shape), dtype=np.uint8)
                     frames[num_found] = picture

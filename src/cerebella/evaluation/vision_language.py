@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from tqdm import tqdm
 
 from cerebella.envs.scenes.families import CANDIDATES, FAMILIES
 from cerebella.envs.scenes.questions import Question, QuestionSet, make_questions
@@ -89,6 +90,13 @@ class VisionLanguageResult:
         """For JSON: `protocol`, `seed`, `summary`, `items`."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "VisionLanguageResult":
+        """What `as_dict` gave, from JSON."""
+        items = tuple(Item(**{**item, "score": Score(**item["score"])}) for item in values["items"])
+        summary = tuple(FamilySummary(**row) for row in values["summary"])
+        return cls(values["protocol"], values["seed"], items, summary)
+
 
 def benchmark(
     answer: Answerer, families: Sequence[str] = tuple(FAMILIES), num_items: int = 1000, seed: int = 0
@@ -109,18 +117,20 @@ def benchmark_likelihood(
 
 
 def ask(answer: Answerer, questions: QuestionSet, seed: int = 0, batch_size: int = _BATCH) -> VisionLanguageResult:
-    """Ask every question of a set, `batch_size` at a time.
+    """Ask every question of a set, `batch_size` of one family at a time: their answers are of like length.
 
     Raises:
         ValueError: the answerer returns another number of answers.
     """
-    said: list[str] = []
-    for start in range(0, len(questions), batch_size):
-        indices = range(start, min(start + batch_size, len(questions)))
+    said = [""] * len(questions)
+    order = sorted(range(len(questions)), key=lambda i: questions.questions[i].family)
+    for start in tqdm(range(0, len(order), batch_size), "questions", unit="batch", disable=None, leave=False):
+        indices = order[start : start + batch_size]
         answers = answer(questions.conversations(indices, is_answered=False))
         if len(answers) != len(indices):
             raise ValueError(f"the answerer gave {len(answers)} answers to {len(indices)} questions")
-        said += answers
+        for index, text in zip(indices, answers, strict=True):
+            said[index] = text
     return _result("generation", seed, questions, said)
 
 

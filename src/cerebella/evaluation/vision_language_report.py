@@ -3,7 +3,8 @@
 import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ SCHEMA_VERSION = "1.0"
 _BAR_COLOURS = ("#7b8794", "#0f766e", "#d9822b", "#5b5ea6", "#b04a5a")
 _NUM_EXAMPLES = 8
 _EXAMPLE_HEIGHT_PX = 192
+_MAX_SAID = 100
 
 
 def retention_record(results: Mapping[str, VisionLanguageResult], run: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def plot_retention(results: Mapping[str, VisionLanguageResult]) -> Figure:
     """Bars of accuracy with Wilson intervals, grouped by family; a black tick marks the chance level of each family."""
     families = [row.family for row in next(iter(results.values())).summary]
     with matplotlib.rc_context({"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(1.6 + 1.05 * len(families), 3.4), layout="constrained")
+        figure = Figure(figsize=(max(8.0, 1.6 + 1.05 * len(families)), 3.4), layout="constrained")
         axes = figure.subplots()
         width = 0.8 / len(results)
         place = np.arange(len(families))
@@ -148,10 +150,10 @@ def _examples(results: Mapping[str, VisionLanguageResult], questions: QuestionSe
     pictures = questions.images(chosen, _EXAMPLE_HEIGHT_PX)
     for axes, index, picture in zip(grid.flat, chosen, pictures, strict=False):
         question = questions.questions[index]
-        said = [f"{label}: {result.items[index].said}" for label, result in results.items()]
+        said = [f"{label}: {_shortened(result.items[index].said)}" for label, result in results.items()]
         lines = [question.text, f"expected: {question.answer}", *said]
         axes.imshow(picture)
-        axes.set_title("\n".join(_wrapped(line) for line in lines), fontsize=7.5, loc="left")
+        axes.set_title("\n".join(textwrap.fill(line, 46) for line in lines), fontsize=7.5, loc="left")
     return f"<h2>A few of the questions</h2>{_picture(figure_to_png(figure), 'questions and answers')}"
 
 
@@ -165,14 +167,10 @@ def _spread(questions: QuestionSet) -> list[int]:
     return order[:_NUM_EXAMPLES]
 
 
-def _wrapped(line: str, width: int = 52) -> str:
-    words: Sequence[str] = line.split(" ")
-    lines = [""]
-    for word in words:
-        if lines[-1] and len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
+def _shortened(text: str) -> str:
+    """Printable and on one line; a brain that has lost its words can say anything."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return plain if len(plain) <= _MAX_SAID else f"{plain[:_MAX_SAID]} ..."
 
 
 def _picture(png: bytes, caption: str) -> str:

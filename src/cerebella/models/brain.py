@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.cache_utils import DynamicCache
-from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from cerebella.batch import NOT_COUNTED, BrainInput, VisionLanguageBatch
 from cerebella.models.config import ModelConfig
 from cerebella.models.context import Context
+from cerebella.models.packing import pack
+from cerebella.models.positions import rope_positions
+from cerebella.models.vision import PACKED_ATTENTION, see
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +41,14 @@ def build_brain(config: ModelConfig) -> Qwen3VLForConditionalGeneration:
     """A freshly initialised brain with scaled-dot-product attention, on the default device."""
     brain_config = Qwen3VLConfig(**config.brain)
     brain_config._attn_implementation = "sdpa"
-    return Qwen3VLForConditionalGeneration(brain_config)
+    brain = Qwen3VLForConditionalGeneration(brain_config)
+    brain.model.visual.config._attn_implementation = PACKED_ATTENTION
+    return brain
 
 
 def position_ids(brain: Qwen3VLForConditionalGeneration, batch: BrainInput) -> Tensor:
     """Rotary positions on three axes (time, height, width), int64[3, B, L]; 0 on padding."""
-    positions, _ = brain.model.get_rope_index(
-        cast(torch.LongTensor, batch.input_ids),
-        mm_token_type_ids=cast(torch.IntTensor, batch.mm_token_type_ids),
-        image_grid_thw=cast(torch.LongTensor | None, batch.image_grid_thw),
-        attention_mask=batch.attention_mask,
-    )
-    return positions
+    return rope_positions(batch, brain.model.visual.config.spatial_merge_size)
 
 
 def encode(brain: Qwen3VLForConditionalGeneration, batch: BrainInput, num_layers: int) -> Context:
@@ -61,24 +59,15 @@ def encode(brain: Qwen3VLForConditionalGeneration, batch: BrainInput, num_layers
     Raises:
         ValueError: gradient checkpointing is on for the language model (it would drop the cache).
     """
-    positions = position_ids(brain, batch)
-    output = brain.model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=positions,
-        pixel_values=batch.pixel_values,
-        image_grid_thw=batch.image_grid_thw,
-        mm_token_type_ids=batch.mm_token_type_ids,
-        use_cache=True,
-    )
-    if output.past_key_values is None:
+    reading = read(brain, batch, keep_cache=True)
+    if reading.cache is None:
         raise ValueError("the brain kept no K/V cache: gradient checkpointing must be off for its language model")
-    layers = output.past_key_values.layers[-num_layers:]
+    layers = reading.cache.layers[-num_layers:]
     return Context(
         keys=[layer.keys for layer in layers],
         values=[layer.values for layer in layers],
         is_valid=batch.attention_mask.bool(),
-        last_position=torch.amax(positions, dim=(0, 2)),
+        last_position=reading.last_position,
     )
 
 
@@ -114,7 +103,7 @@ def read(
         deepstack_visual_embeds=deepstack,
         use_cache=keep_cache,
     )
-    cache = cast(DynamicCache, output.past_key_values) if keep_cache else None
+    cache = cast(DynamicCache | None, output.past_key_values) if keep_cache else None
     return Reading(output.last_hidden_state, attention_mask, last_position, cache)
 
 
@@ -142,13 +131,27 @@ def read_on(brain: Qwen3VLForConditionalGeneration, reading: Reading, vectors: T
 def word_losses(brain: Qwen3VLForConditionalGeneration, batch: VisionLanguageBatch) -> tuple[Tensor, Tensor]:
     """Cross-entropy of every counted token: (float32[K], the sample of each, int64[K]), in reading order.
 
-    The word head runs on the K positions before a counted token only; logits of a whole batch would not fit in memory
-    for a vocabulary of 150 000.
+    Conversations share rows (`packing`). The word head runs on the K positions before a counted token only; logits of a
+    whole batch would not fit in memory for a vocabulary of 150 000.
     """
-    stream = read(brain, batch).stream
+    embeddings, is_image, deepstack = _embed(brain, batch)
+    packing = pack(batch.attention_mask)
+    if is_image is not None and deepstack is not None:
+        number = is_image.flatten().cumsum(0).view(is_image.shape) - 1
+        is_image = packing.rows(is_image) & packing.is_real
+        deepstack = [features[packing.rows(number)[is_image]] for features in deepstack]
+    output = brain.model.language_model(
+        inputs_embeds=cast(torch.FloatTensor, packing.rows(embeddings)),
+        attention_mask=packing.mask(embeddings.dtype),
+        position_ids=cast(torch.LongTensor, packing.rows(position_ids(brain, batch).movedim(0, -1)).movedim(-1, 0)),
+        visual_pos_masks=is_image,
+        deepstack_visual_embeds=deepstack,
+        use_cache=False,
+    )
     is_counted = batch.labels[:, 1:] != NOT_COUNTED
     sample, position = is_counted.nonzero(as_tuple=True)
-    logits = brain.lm_head(stream[sample, position]).float()
+    stream = output.last_hidden_state.flatten(0, 1)[packing.place[sample, position]]
+    logits = brain.lm_head(stream).float()
     return F.cross_entropy(logits, batch.labels[sample, position + 1], reduction="none"), sample
 
 
@@ -159,14 +162,9 @@ def _embed(
     embeddings = brain.get_input_embeddings()(batch.input_ids)
     if batch.pixel_values is None:
         return embeddings, None, None
-    visual = brain.model.visual
-    seen = cast(
-        BaseModelOutputWithDeepstackFeatures,
-        visual(batch.pixel_values.to(visual.dtype), grid_thw=batch.image_grid_thw),
-    )
-    assert seen.pooler_output is not None
-    assert seen.deepstack_features is not None
-    features, deepstack = seen.pooler_output.to(embeddings.dtype), list(seen.deepstack_features)
+    assert batch.image_grid_thw is not None, "pictures come with their sizes"
+    features, deepstack = see(brain, batch.pixel_values, batch.image_grid_thw)
+    features = features.to(embeddings.dtype)
     is_image = batch.mm_token_type_ids == 1
     if (num_tokens := int(is_image.sum())) != len(features):
         raise ValueError(f"the pictures give {len(features)} image tokens, but the text has room for {num_tokens}")

@@ -45,6 +45,7 @@ __all__ = [
     "REQUIRED_FILES",
     "StageRecord",
     "load_policy",
+    "read_policy_config",
     "save_as_policy",
     "save_policy",
     "weights_hash",
@@ -185,7 +186,7 @@ def _read_own(
     for name in REQUIRED_FILES:
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} is not a policy directory: {name} is missing")
-    model_config, images, stages = _read_config(directory / "config.json")
+    model_config, images, stages = read_policy_config(directory / "config.json")
     trained = [stage.mask_variant for stage in stages if stage.name != "warmup_vision"]
     check_rule(directory, model_config, trained, mask_variant)
     robot = Embodiment.load(directory / "embodiment.json")
@@ -215,8 +216,8 @@ def _read_own(
     return VLAPolicy(model, processor, metadata, num_flow_steps)
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:
-    """What `config.json` holds, checked; every ValueError names the file."""
+def read_policy_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:
+    """What the `config.json` of a policy directory holds, checked; every ValueError names the file."""
     stored = read_json_object(path)
     if stored.get("format_version") != FORMAT_VERSION:
         raise ValueError(

@@ -24,7 +24,7 @@ REQUIRED_FILES: dict[Layout, tuple[str, ...]] = {
 WEIGHTS_PATTERN = "*.safetensors"
 DATA_PATTERNS = ("*.json", WEIGHTS_PATTERN, "*.jinja", "merges.txt", "README.md", "LICENSE*")
 """What loading a policy can need: weights, JSON, tokenizer, and the terms of use. No programs, no pickles."""
-HISTORY_FILES = ("curves.jsonl", "curves.png")
+HISTORY_FILES = ("curves.jsonl", "curves.png", "validation.jsonl", "chunk-*.png")
 """How a policy directory of ours was made; published, not needed to load it."""
 
 

@@ -45,18 +45,18 @@ class ConversationProcessor:
         self.image_token_id, self.end_of_turn_id = (_token_id(tokenizer, t) for t in (IMAGE_TOKEN, END_OF_TURN))
         self.pad_token_id = _token_id(tokenizer, str(tokenizer.pad_token))
 
-    def encode(self, conversations: Sequence[Conversation]) -> VisionLanguageBatch:
-        """Whole conversations, with labels on every answer.
+    def encode(self, conversations: Sequence[Conversation], as_bytes: bool = False) -> VisionLanguageBatch:
+        """Whole conversations, with labels on every answer; `as_bytes` as in `images.patchify`.
 
         Raises:
             ValueError: no conversation; a text holds a special token; an answer's first or last token reaches into what
                 stands around it; too long, or cut before the first answer.
         """
-        return self._batch(conversations, [self._rows(c, is_question=False) for c in conversations])
+        return self._batch(conversations, [self._rows(c, is_question=False) for c in conversations], as_bytes)
 
     def encode_questions(self, conversations: Sequence[Conversation]) -> VisionLanguageBatch:
         """Conversations up to the last answer, which is left to be said; no token counts. For `models.generate`."""
-        return self._batch(conversations, [self._rows(c, is_question=True) for c in conversations])
+        return self._batch(conversations, [self._rows(c, is_question=True) for c in conversations], as_bytes=False)
 
     def decode(self, answers: Sequence[Sequence[int]]) -> list[str]:
         """Generated token ids to text."""
@@ -101,12 +101,12 @@ class ConversationProcessor:
         return height * width // self.images.factor**2
 
     def _batch(
-        self, conversations: Sequence[Conversation], rows: Sequence[tuple[Tensor, Tensor]]
+        self, conversations: Sequence[Conversation], rows: Sequence[tuple[Tensor, Tensor]], as_bytes: bool
     ) -> VisionLanguageBatch:
         if not rows:
             raise ValueError("need at least one conversation; got none")
         pictures = [fit(image, self.images) for conversation in conversations for image in conversation.images]
-        pixel_values, grid = patchify(pictures, self.images) if pictures else (None, None)
+        pixel_values, grid = patchify(pictures, self.images, as_bytes) if pictures else (None, None)
         longest = max(len(ids) for ids, _ in rows)
         input_ids = torch.full((len(rows), longest), self.pad_token_id, dtype=torch.int64)
         attention_mask, labels = torch.zeros_like(input_ids), torch.full_like(input_ids, NOT_COUNTED)

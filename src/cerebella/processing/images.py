@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
+from cerebella.batch import NUM_FRAMES, PIXEL_MEAN, PIXEL_STD
 from cerebella.types import ImageArray
 
 RELEASED_MAX_PIXELS = 90_000
@@ -119,11 +120,13 @@ def fit(image: ImageArray, config: ImageConfig) -> ImageArray:
     return np.array(Image.fromarray(image).resize((wanted[1], wanted[0]), Image.Resampling.BICUBIC))
 
 
-def patchify(images: Sequence[ImageArray], config: ImageConfig) -> tuple[Tensor, Tensor]:
+def patchify(images: Sequence[ImageArray], config: ImageConfig, as_bytes: bool = False) -> tuple[Tensor, Tensor]:
     """Images to (`pixel_values` float32[patches, 3 * time * patch * patch], `image_grid_thw` int64[images, 3]).
 
     Args:
         images: uint8[h, w, 3] each, already fitted; images of one size are handled in one stroke.
+        as_bytes: leave the pixels uint8[patches, 3 * patch * patch], to be normalised on the device (`BrainInput.to`). A
+            config with another normalisation than Qwen3-VL's gives numbers all the same.
 
     Raises:
         ValueError: a side is not a multiple of `config.factor`.
@@ -136,15 +139,16 @@ def patchify(images: Sequence[ImageArray], config: ImageConfig) -> tuple[Tensor,
                 f"image sides must be multiples of {config.factor} px for this vision tower; got {height} x {width}"
             )
         grids.append((1, height // config.patch_size, width // config.patch_size))
+    as_bytes &= (config.mean, config.std, config.temporal_patch_size) == (PIXEL_MEAN, PIXEL_STD, NUM_FRAMES)
     if len({image.shape for image in images}) == 1:
-        pixels = _patchify_equal(np.stack(images), config)
+        pixels = _patchify_equal(np.stack(images), config, as_bytes)
     else:
-        pixels = torch.cat([_patchify_equal(image[None], config) for image in images])
+        pixels = torch.cat([_patchify_equal(image[None], config, as_bytes) for image in images])
     return pixels, torch.tensor(grids, dtype=torch.int64)
 
 
-def _patchify_equal(images: ImageArray, config: ImageConfig) -> Tensor:
-    """uint8[n, h, w, 3] -> float32[n * patches, 3 * time * patch * patch], tokens of one merge block side by side."""
+def _patchify_equal(images: ImageArray, config: ImageConfig, as_bytes: bool) -> Tensor:
+    """uint8[n, h, w, 3] -> as `patchify`, tokens of one merge block side by side."""
     num_images, height, width, _ = images.shape
     patch, merge = config.patch_size, config.merge_size
     blocks = torch.from_numpy(images).view(
@@ -152,6 +156,8 @@ def _patchify_equal(images: ImageArray, config: ImageConfig) -> Tensor:
     )
     # (image, block row, block column, row in block, column in block, channel, y, x)
     patches = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)
+    if as_bytes:
+        return patches.reshape(-1, 3 * patch * patch)
     values = (patches.float() / 255 - config.mean) / config.std
     frames = values.unsqueeze(6).expand(*values.shape[:6], config.temporal_patch_size, patch, patch)
     return frames.reshape(-1, 3 * config.temporal_patch_size * patch * patch)

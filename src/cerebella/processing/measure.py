@@ -1,25 +1,56 @@
 """Statistics of a robot over all its data sets, as they stream by: one episode in memory at a time, no picture decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebella.data.sources import RobotSource
-from cerebella.data.windows import Run
+from cerebella.data.sources import RobotGroup
+from cerebella.data.windows import Run, WindowIndex
+from cerebella.embodiment import Embodiment
 from cerebella.processing.actions import to_relative
 from cerebella.processing.statistics import Statistics
+from cerebella.types import BoolArray, FloatArray
 
 _WINDOWS_AT_ONCE = 1024
 
 
-def measure_sources(sources: Sequence[RobotSource]) -> Statistics:
+class MotionSource(Protocol):
+    """Windows of one robot whose numbers can be read; `RobotSource` is one."""
+
+    @property
+    def group(self) -> RobotGroup:
+        """Robot type and control mode."""
+        ...
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """What the numbers mean."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Rows of a window, H."""
+        ...
+
+    @property
+    def windows(self) -> WindowIndex:
+        """How many, and where a run must end."""
+        ...
+
+    def motion(self, run: Run) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """States float32[n, state_dim], actions float32[n, H, action_dim] and their validity."""
+        ...
+
+
+def measure_sources(sources: Sequence[MotionSource], on_windows: Callable[[int], object] | None = None) -> Statistics:
     """Mean and spread over every window of these sources, after the relative transform; windows count alike.
 
     Rows of a dimension that is not relative share one mean and spread. A dimension that no source records is inactive.
 
     Args:
-        sources: of one robot type, control mode and horizon.
+        sources: of one robot type, control mode and horizon. on_windows: gets the number of windows just read.
 
     Raises:
         ValueError: no source, or sources of different robots. DataFault: an episode cannot be read.
@@ -28,7 +59,7 @@ def measure_sources(sources: Sequence[RobotSource]) -> Statistics:
     if len(kinds) != 1:
         described = ", ".join(f"{robot}/{mode} with {horizon} rows" for robot, mode, horizon in sorted(kinds)) or "none"
         raise ValueError(f"statistics need sources of one robot type, control mode and horizon; got {described}")
-    robot = sources[0].map.embodiment
+    robot = sources[0].embodiment
     actions, states = _Moments((sources[0].horizon, robot.action_dim)), _Moments((robot.state_dim,))
     for source in sources:
         for episode, (first, end) in enumerate(zip(source.windows.offsets, source.windows.offsets[1:], strict=False)):
@@ -37,6 +68,8 @@ def measure_sources(sources: Sequence[RobotSource]) -> Statistics:
                 seen, targets, is_valid = source.motion(Run(episode, start - int(first), length, start))
                 actions.add(to_relative(robot, targets, seen), is_valid)
                 states.add(seen, np.ones(seen.shape, dtype=np.bool_))
+                if on_windows is not None:
+                    on_windows(length)
     is_fixed = np.array([not action.relative for action in robot.actions])
     mean, std = actions.result()
     pooled_mean, pooled_std = actions.pooled_over_rows()

@@ -84,15 +84,25 @@ class Processor:
         self.pad_token_id = _token_id(tokenizer, str(tokenizer.pad_token))
         self._token_ids = lru_cache(maxsize=4096)(self._tokenize)
 
+    def __getstate__(self) -> dict[str, object]:
+        """For worker processes: everything but the cache of tokenized prompts."""
+        return {name: value for name, value in vars(self).items() if name != "_token_ids"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._token_ids = lru_cache(maxsize=4096)(self._tokenize)
+
     def encode_samples(
         self,
         samples: Sequence[Sample],
         augmentation: Augmentation | None = None,
         generator: np.random.Generator | None = None,
+        as_bytes: bool = False,
     ) -> Batch:
         """Training windows to a batch with targets.
 
         Args:
+            as_bytes: leave the pictures bytes until they are on a device, see `images.patchify`.
             augmentation: changes the images after they have been resized; needs a `generator`, which decides everything.
 
         Raises:
@@ -128,6 +138,7 @@ class Processor:
             state=self._encode_states(states),
             action_mask=torch.from_numpy(action_mask),
             actions=torch.from_numpy(actions * action_mask),
+            as_bytes=as_bytes,
             prefix_length=torch.tensor([sample.num_committed for sample in samples], dtype=torch.int64),
         )
 
@@ -208,11 +219,12 @@ class Processor:
         views: Sequence[tuple[str, ...]],
         prompts: Sequence[str],
         state: Tensor,
+        as_bytes: bool = False,
         **actions: Tensor,
     ) -> Batch:
         """`images`: fitted, one list for each row of the batch; `views`: which they are."""
         flat = [image for row in images for image in row]
-        pixel_values, grid = patchify(flat, self.images) if flat else (None, None)
+        pixel_values, grid = patchify(flat, self.images, as_bytes) if flat else (None, None)
         merge = self.images.factor**2
         rows = [
             self._token_ids(prompt, names, tuple(image.shape[0] * image.shape[1] // merge for image in row))

@@ -5,12 +5,12 @@ Nothing is downloaded: tokenizer, statistics and weights are all made here, and 
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from cerebella.embodiment import Embodiment
 from cerebella.envs.dynamic.conveyor import COLOURS, CONVEYOR
@@ -18,14 +18,13 @@ from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
 from cerebella.envs.dynamic.conveyor_prompts import all_prompts
 from cerebella.models.config import ModelConfig, preset
 from cerebella.models.vla import VLA, parameter_table
-from cerebella.policies.directory import StageRecord, save_policy
 from cerebella.processing.actions import to_relative
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
 from cerebella.processing.prompt import robot_prompt
 from cerebella.processing.statistics import measure_statistics
 from cerebella.processing.tokenizer import train_tokenizer
-from cerebella.training.curves import plot_curves
+from cerebella.recipes.policy_files import save_run, stage_records
 from cerebella.training.loop import LoopConfig, Precision, run_stages
 from cerebella.training.objectives import trained_modules
 from cerebella.training.sources import Shuffled
@@ -139,12 +138,10 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
     )
     if not run_stages(modules, sources, recipe.stages, loop):
         return [path for path in (run / "checkpoints", run / "curves.jsonl") if path.exists()]
-    save_policy(recipe.out, model, processor, stage_records(config, recipe.stages), describe(recipe))
-    (recipe.out / "README.md").write_text(model_card(recipe, config))
-    (recipe.out / "curves.jsonl").write_text((run / "curves.jsonl").read_text())
-    plot_curves(recipe.out / "curves.jsonl", recipe.out / "curves.png")
+    records = stage_records(config, recipe.stages)
+    paths = save_run(recipe.out, run, model, processor, records, describe(recipe), model_card(recipe, config))
     shutil.rmtree(run)
-    return [recipe.out, recipe.out / "curves.png"]
+    return paths
 
 
 @dataclass(frozen=True)
@@ -173,9 +170,13 @@ class ConveyorSource:
         )
 
 
-def make_processor(config: ModelConfig, embodiment: Embodiment, windows: Windows) -> Processor:
-    """Tokenizer from the task's own sentences, statistics from the windows."""
-    texts = [robot_prompt(embodiment.views, prompt) for prompt in all_prompts()]
+def make_processor(
+    config: ModelConfig, embodiment: Embodiment, windows: Windows, tokenizer: Qwen2Tokenizer | None = None
+) -> Processor:
+    """Statistics from the windows; the tokenizer of a brain that exists, or one from the task's own sentences."""
+    if tokenizer is None:
+        vocab_size = config.brain["text_config"]["vocab_size"]
+        tokenizer = train_tokenizer([robot_prompt(embodiment.views, prompt) for prompt in all_prompts()], vocab_size)
     states = windows.state.proprioception
     relative = to_relative(embodiment, windows.actions, states)
     statistics = measure_statistics(
@@ -188,20 +189,12 @@ def make_processor(config: ModelConfig, embodiment: Embodiment, windows: Windows
     return Processor(
         embodiment=embodiment,
         statistics=statistics,
-        tokenizer=train_tokenizer(texts, vocab_size=config.brain["text_config"]["vocab_size"]),
+        tokenizer=tokenizer,
         images=ImageConfig(patch_size=config.brain["vision_config"]["patch_size"]),
         horizon=config.horizon,
         model_state_dim=config.state_dim,
         model_action_dim=config.action_dim,
     )
-
-
-def stage_records(config: ModelConfig, stages: Sequence[Stage]) -> list[StageRecord]:
-    """The history that the policy directory remembers."""
-    return [
-        StageRecord(stage.name, stage.num_steps, config.mask_variant, stage.max_prefix, stage.fingerprint)
-        for stage in stages
-    ]
 
 
 def model_card(recipe: ConveyorRecipe, config: ModelConfig) -> str:

@@ -5,9 +5,7 @@ state only, and two half runs equal one whole run bit for bit. The same loop run
 many (`parallel`).
 """
 
-import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,24 +18,15 @@ from cerebella.models.dummy_image import with_dummy_image
 from cerebella.training.checkpoint import CheckpointStore
 from cerebella.training.logs import VALIDATION, Curve, Log, LogName, append_row, forget_lost_steps, open_logs
 from cerebella.training.lora import add_adapters, merge_adapters
-from cerebella.training.objectives import model_of, step_losses
+from cerebella.training.objectives import model_of
 from cerebella.training.optimizer import RunningMean, make_optimizer, set_learning_rate
-from cerebella.training.parallel import (
-    TrainedModules,
-    World,
-    accumulate,
-    clip_gradients,
-    mean_count,
-    mean_over_ranks,
-    shard,
-)
+from cerebella.training.parallel import TrainedModules, World, mean_over_ranks, shard
 from cerebella.training.sources import StepRequest, StepSource, TrainingBatch
 from cerebella.training.stages import Stage
+from cerebella.training.step import ALONE, Precision, autocast, train_on
 from cerebella.training.validation import draw_chunk, validate
 
-Precision = Literal["float32", "bfloat16", "pure_bfloat16"]
 Recomputed = Literal["vision", "language"]
-ALONE = World(0, 1, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -182,7 +171,7 @@ class _Run:
         num_before = sum(stage.num_steps for stage in self.stages[:index])
         curve = Curve(directory, stage, start, num_before, config.log_every, config.show_progress, logs)
         for step in curve.steps(start, end):
-            losses = self._step(index, step, optimizer, trained)
+            losses = self._step(index, step, optimizer)
             if mean is not None:
                 mean.update(trained, step)
             curve.record(step, mean_over_ranks(losses, self.world), stage.learning_rate_at(step))
@@ -198,38 +187,13 @@ class _Run:
             mean.write_to(trained)
         self._save(nn.ModuleDict({"trained": self.modules}), None, index + 1, 0)
 
-    def _step(
-        self, index: int, step: int, optimizer: torch.optim.Optimizer, trained: Sequence[nn.Parameter]
-    ) -> dict[str, float]:
+    def _step(self, index: int, step: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """One optimiser step; what is logged of it."""
         stage, config, world = self.stages[index], self.config, self.world
         request = StepRequest(stage, step, (config.seed, index), world, config.num_micro_batches)
         batches = [self._placed(batch) for batch in self.sources[index].draw(request)]
-        num_windows = sum(len(batch.robot) for batch in batches if batch.robot is not None)
-        num_tokens = None
-        if any(batch.language is not None for batch in batches):
-            count = sum(batch.language.num_counted for batch in batches if batch.language is not None)
-            num_tokens = mean_count(torch.tensor(count, device=world.device), world)
         set_learning_rate(optimizer, stage.learning_rate_at(step))
-        optimizer.zero_grad(set_to_none=True)
-        total: dict[str, torch.Tensor] = {}
-        for position, batch in enumerate(batches):
-            accumulate(self.modules, is_last=position + 1 == len(batches))
-            share = 0.0 if batch.robot is None else len(batch.robot) / num_windows
-            seed = (config.seed, index, step)
-            with self._autocast():
-                losses = self.modules(partial(step_losses, self.modules, batch, stage, seed, share, num_tokens))
-            losses["loss"].backward()
-            for name, value in losses.items():
-                total[name] = total[name] + value.detach() if name in total else value.detach()
-        norm = clip_gradients(trained, stage.clip_norm)
-        if not math.isfinite(norm):
-            raise FloatingPointError(
-                f"stage {stage.name!r}, step {step}: the gradient norm is {norm}; lower learning_rate "
-                f"({stage.learning_rate}) or use precision='float32'"
-            )
-        optimizer.step()
-        return {name: value.item() for name, value in total.items()} | {"gradient_norm": norm}
+        return train_on(self.modules, batches, stage, (*request.seed, step), optimizer, config.precision, world)
 
     def _placed(self, batch: TrainingBatch) -> TrainingBatch:
         """On the device; with a blank picture where many processes must go through the vision tower together."""
@@ -240,11 +204,6 @@ class _Run:
         robot = None if batch.robot is None else with_dummy_image(batch.robot, config)
         language = None if batch.language is None else with_dummy_image(batch.language, config)
         return replace(batch, robot=robot, language=language)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.config.precision != "bfloat16":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, torch.bfloat16)
 
     def _set_recompute(self, stage: Stage) -> None:
         """Layers that keep no cache recompute in the stock way; those that do, in the way of `models.kv_outputs`."""
@@ -260,7 +219,7 @@ class _Run:
         stage = self.stages[index]
         self.modules.eval()
         for number, batch in enumerate(self.held_out):
-            with self._autocast():
+            with autocast(self.config.precision, self.world.device):
                 seen = self.modules(partial(validate, self.modules, batch, stage, self.config.seed))
             row = seen.to_row()
             if not self.world.is_main or not row:

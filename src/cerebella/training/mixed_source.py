@@ -19,6 +19,9 @@ from cerebella.types import Sample
 class MixedSource:
     """A `StepSource` over a `MixtureSpec`. Resuming needs nothing: a step's data follow from the request. `close` it.
 
+    Every step, process and micro-batch has exactly the numbers of windows and conversations that the stage says, so
+    `vl_ratio` must be num_conversations / batch_size; only the robots' shares among the windows follow running totals.
+
     Args:
         spec: its seed is joined with that of the request. `num_lanes` must be a multiple of processes x micro-batches.
         processors: for every robot type and control mode in the mixture, all of one model.
@@ -86,12 +89,20 @@ class MixedSource:
         return self._loader
 
     def _check(self, stage: str, num_conversations: int, mixture: Mixture) -> None:
+        """Exactly: a mixture that only comes close drifts from the stage, and some steps would have no conversation."""
         is_talk = [source.group is None for source in self.spec.sources]
-        exact = float(mixture.shares[is_talk].sum()) * mixture.batch_size
-        if abs(num_conversations - exact) > self.spec.num_lanes:
+        given = float(mixture.shares[is_talk].sum()) * mixture.batch_size
+        if abs(num_conversations - given) > 1e-6 * mixture.batch_size:
+            batch_size = mixture.batch_size - num_conversations
             raise ValueError(
                 f"stage {stage!r} wants {num_conversations} conversations among {mixture.batch_size} rows; the mixture "
-                f"gives {exact:.1f}. Change vl_ratio, batch_size or num_conversations"
+                f"gives {given:.2f}. Change vl_ratio (here it must be {num_conversations} / {batch_size}), batch_size or "
+                "num_conversations"
+            )
+        if num_conversations % self.spec.num_lanes:
+            raise ValueError(
+                f"stage {stage!r}: num_conversations {num_conversations} must be a multiple of the {self.spec.num_lanes} "
+                "lanes of the mixture, as every lane gets as many"
             )
 
     def _encode(self, part: MixedBatch, first_window: int) -> TrainingBatch:
@@ -100,10 +111,10 @@ class MixedSource:
         for group, rows in groupby(part.samples, key=_group):
             processor = self.processors[group]
             pad_token_id = processor.pad_token_id
-            robots.append(processor.encode_samples(list(rows)))
+            robots.append(processor.encode_samples(list(rows), as_bytes=True))
         language = None
         if part.conversations and self.conversation_processor is not None:
-            language = self.conversation_processor.encode(part.conversations)
+            language = self.conversation_processor.encode(part.conversations, as_bytes=True)
         return TrainingBatch(join(robots, pad_token_id) if robots else None, language, None, first_window)
 
 

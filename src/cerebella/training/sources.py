@@ -30,7 +30,7 @@ class TrainingBatch:
     first_window: int = 0
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """The same on another device (the truth stays NumPy)."""
+        """The same on another device, pictures as numbers (the truth stays NumPy)."""
         robot = None if self.robot is None else self.robot.to(device)
         language = None if self.language is None else self.language.to(device)
         return replace(self, robot=robot, language=language)
@@ -144,10 +144,10 @@ class Shuffled:
     def _batch(self, stage: Stage, rows: tuple[int, np.ndarray], talk: tuple[int, np.ndarray]) -> TrainingBatch:
         robot, language, truth = None, None, None
         if len(rows[1]) and self.windows is not None and self.processor is not None:
-            robot = self.processor.encode_samples(self.windows.samples(rows[1]))
+            robot = self.processor.encode_samples(self.windows.samples(rows[1]), as_bytes=True)
             truth = self.windows.truth(rows[1]) if stage.objective == "vision" else None
         if len(talk[1]) and self.conversations is not None and self.conversation_processor is not None:
-            language = self.conversation_processor.encode(self.conversations.conversations(talk[1]))
+            language = self.conversation_processor.encode(self.conversations.conversations(talk[1]), as_bytes=True)
         return TrainingBatch(robot, language, truth, first_window=rows[0])
 
 
