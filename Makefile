@@ -4,7 +4,7 @@
 #   make test     the fast tests, on a CPU
 #   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
 #                    loads it wherever it is installed, which slows every command
-#   make interop  data sets in and out of the lerobot package; makes .venv-lerobot (some GB)
+#   make interop  data sets in and out of the lerobot package; makes .venv-lerobot (8 GB, less with TORCH_INDEX)
 #   make check    format, lint, types, layers, house rules
 #   make bench    every measured figure, one JSON line each; bench/full_size.py takes about 10 GB (skipped with less than 12 GB free)
 #   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
@@ -29,11 +29,13 @@ test-quant: $(READY)
 	PYTHONPATH=build/quant $(BIN)/python -m pytest -q -n 2 tests/policies/engine/test_quantization.py
 
 # LeRobot brings its own torch, so it lives in an environment of its own; CEREBELLA_LEROBOT_PYTHON names one that exists.
+# The versions are what lerobot's own pins chose. One of its packages (evdev) is compiled: it needs a C compiler.
 interop: $(READY)
 	@test -n "$(CEREBELLA_LEROBOT_PYTHON)" || test -x .venv-lerobot/bin/lerobot-info || { \
+	  echo "==> making .venv-lerobot (8 GB; less with TORCH_INDEX=https://download.pytorch.org/whl/cpu)" && \
 	  $(BIN)/python -m venv .venv-lerobot && \
-	  .venv-lerobot/bin/pip install -q "torch==2.9.*" "torchvision==0.24.*" --index-url https://download.pytorch.org/whl/cpu && \
-	  .venv-lerobot/bin/pip install -q lerobot==0.4.4; }
+	  .venv-lerobot/bin/pip install -q torch==2.10.0 torchvision==0.25.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) && \
+	  .venv-lerobot/bin/pip install -q lerobot==0.4.4 torchcodec==0.10.0 datasets==4.8.5 av==15.1.0 pyarrow==26.0.1 numpy==2.2.6; }
 	CEREBELLA_LEROBOT_PYTHON=$(or $(CEREBELLA_LEROBOT_PYTHON),$(CURDIR)/.venv-lerobot/bin/python) \
 	  $(BIN)/python -m pytest -q -rA -m interop tests/interop
 

@@ -8,16 +8,18 @@ The reference stack uses FlashAttention-2 in the brain where it is installed; he
 attention, on both sides.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import Qwen3VLForConditionalGeneration
 
 from cerebella.batch import Batch
-from cerebella.models import attention_mask, brain
-from cerebella.models.cerebellum import EPSILON, Layer, rotary_table
+from cerebella.models import attention_mask
+from cerebella.models.cerebellum import EPSILON, Layer, Seating, rotary_table
 from cerebella.models.context import Context
 from cerebella.models.vla import VLA
 
@@ -34,20 +36,26 @@ class Peer:
         self.model = model
         self.config = model.config
         self.word_head = word_head
-        self._brain: Callable[..., Any] = model.brain if word_head else model.brain.model
+        self.brain = stock_brain(model.brain)
+        self._read: Callable[..., Any] = self.brain if word_head else self.brain.model
         self._velocity: Callable[..., Tensor] = self._velocity_of
 
     def compiled(self, **options: Any) -> "Peer":
         """The same peer with `torch.compile` around brain and velocity, default mode, static shapes."""
         other = Peer(self.model, self.word_head)
-        other._brain = torch.compile(self._brain, dynamic=False, **options)
+        other._read = torch.compile(self._read, dynamic=False, **options)
         other._velocity = torch.compile(self._velocity_of, dynamic=False, **options)
         return other
 
     def encode(self, batch: Batch) -> Context:
         """One pass of the Transformers class with its cache."""
-        positions = brain.position_ids(self.model.brain, batch)
-        output = self._brain(
+        positions, _ = self.brain.model.get_rope_index(
+            cast(torch.LongTensor, batch.input_ids),
+            mm_token_type_ids=cast(torch.IntTensor, batch.mm_token_type_ids),
+            image_grid_thw=cast(torch.LongTensor | None, batch.image_grid_thw),
+            attention_mask=batch.attention_mask,
+        )
+        output = self._read(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             position_ids=positions,
@@ -73,28 +81,62 @@ class Peer:
         action_prefix: Tensor | None = None,
         prefix_length: Tensor | None = None,
         num_flow_steps: int | None = None,
+        hidden_columns: Tensor | None = None,
     ) -> Tensor:
         """Noise float[B, H, A] to actions in Euler steps; see `VLA.sample`."""
-        config, horizon = self.config, noise.shape[1]
-        num_steps = config.num_flow_steps if num_flow_steps is None else num_flow_steps
+        horizon = noise.shape[1]
+        num_steps = self.config.num_flow_steps if num_flow_steps is None else num_flow_steps
         if prefix_length is None:
             prefix_length = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
         is_noisy = (torch.arange(horizon, device=noise.device)[None] >= prefix_length[:, None])[..., None]
-        between = attention_mask.token_mask(config.mask_variant, horizon, prefix_length, config.mask_window)
-        may_attend = attention_mask.full_mask(context.is_valid, between)
-        positions = attention_mask.token_positions(
-            context.last_position, horizon, prefix_length, config.position_offset
-        )
-        cos, sin = rotary_table(positions, self.model.cerebellum.rotary_emb.inv_freq, noise.dtype)
+        seating = self.seat(context, horizon, prefix_length, hidden_columns)
         state_token = self.model.cerebellum.state_projector(state)
         actions = noise if action_prefix is None else torch.where(is_noisy, noise, action_prefix)
         for step in range(num_steps):
             flow_time = torch.ones(len(noise), device=noise.device, dtype=noise.dtype) * step / num_steps
-            velocity = self._velocity(
-                actions, flow_time, state_token, action_mask, context.keys, context.values, may_attend, cos, sin
-            )
+            velocity = self.velocity(context, seating, state_token, actions, flow_time, action_mask)
             actions = actions + torch.where(is_noisy, velocity, 0.0) * (1.0 / num_steps)
         return actions
+
+    def seat(
+        self, context: Context, horizon: int, prefix_length: Tensor, hidden_columns: Tensor | None = None
+    ) -> Seating:
+        """Mask and rotation of every token; see `Cerebellum.seat`."""
+        config = self.config
+        between = attention_mask.token_mask(
+            config.mask_variant, horizon, prefix_length, config.mask_window, hidden_columns
+        )
+        positions = attention_mask.token_positions(
+            context.last_position, horizon, prefix_length, config.position_offset
+        )
+        cos, sin = rotary_table(positions, self.model.cerebellum.rotary_emb.inv_freq, context.keys[0].dtype)
+        return Seating(prefix_length, attention_mask.full_mask(context.is_valid, between), cos, sin)
+
+    def velocity(
+        self,
+        context: Context,
+        seating: Seating,
+        state_token: Tensor,
+        actions: Tensor,
+        flow_time: Tensor,
+        action_mask: Tensor,
+    ) -> Tensor:
+        """One pass of the diffusion transformer, float[B, H, A]; rows of a prefix have one, too.
+
+        Args:
+            state_token: float[B, 1, width], the projected state.
+        """
+        return self._velocity(
+            actions,
+            flow_time,
+            state_token,
+            action_mask,
+            context.keys,
+            context.values,
+            seating.may_attend,
+            seating.cos,
+            seating.sin,
+        )
 
     def _velocity_of(
         self,
@@ -115,6 +157,14 @@ class Peer:
         for layer, key, value in zip(cerebellum.layers, context_keys, context_values, strict=True):
             x = _layer(cast(Layer, layer), x, key, value, may_attend, cos, sin, modulation)
         return cerebellum.action_output_layer(x[:, -actions.shape[1] :])
+
+
+def stock_brain(brain: Qwen3VLForConditionalGeneration) -> Qwen3VLForConditionalGeneration:
+    """The Transformers class as it comes, with its default attention, around the very tensors of `brain`."""
+    tensors = {id(tensor): tensor for tensor in (*brain.parameters(), *brain.buffers())}
+    stock = copy.deepcopy(brain, tensors)
+    stock.set_attn_implementation("sdpa")
+    return stock
 
 
 def _layer(

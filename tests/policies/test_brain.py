@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from cerebella.models.checkpoint import load_brain
 from cerebella.models.config import preset
 from cerebella.models.vla import VLA
-from cerebella.policies.brain import fill_brain, is_brain, read_brain, save_brain
+from cerebella.policies.brain import is_brain, read_brain, save_brain
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.tokenizer import train_tokenizer
 
@@ -32,7 +33,7 @@ def directory(model: VLA, tmp_path: Path) -> Path:
 def test_what_was_saved_comes_back_and_the_cerebellum_stays(model: VLA, directory: Path) -> None:
     files, other = read_brain(directory, CONFIG), VLA(CONFIG)
     before = {name: tensor.clone() for name, tensor in other.cerebellum.state_dict().items()}
-    fill_brain(other, directory)
+    load_brain(other, directory)
     for name, tensor in model.brain.state_dict().items():
         assert torch.equal(other.brain.state_dict()[name], tensor.bfloat16().float()), name
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.cerebellum.state_dict().items())

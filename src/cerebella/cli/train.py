@@ -22,20 +22,29 @@ def train(words: Sequence[str]) -> int:
         return 0
     name, *rest = words
     check_name("recipe", name, recipes)
-    recipe_type, run = recipes[name]
-    for path in run(tyro.cli(recipe_type, args=rest, prog=f"cerebella train {name}")):
+    recipe, run = recipes[name]
+    prog = f"cerebella train {name}"
+    if isinstance(recipe, type):
+        options = tyro.cli(recipe, args=rest, prog=prog)
+    else:
+        options = tyro.cli(type(recipe), args=rest, prog=prog, default=recipe)
+    for path in run(options):
         print(f"wrote {path}")
     return 0
 
 
-def _recipes() -> dict[str, tuple[type[Any], Callable[[Any], Iterable[Path]]]]:
-    """Name -> (its fields, the function that runs it and returns the paths it wrote)."""
+def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
+    """Name -> (its dataclass, or one of it with other defaults, and the function that runs it and returns what it wrote)."""
     from cerebella.recipes import conveyor, nano, scene_brain, study_choice, study_retention
+    from cerebella.recipes.fine_tune.options import FINE_TUNES
+    from cerebella.recipes.fine_tune.run import fine_tune
 
     return {
         "conveyor": (conveyor.ConveyorRecipe, conveyor.train),
         "scene-brain": (scene_brain.SceneBrainRecipe, scene_brain.train),
+        "scene-brain-second": (scene_brain.SECOND_LESSON, scene_brain.train),
         "nano": (nano.NanoRecipe, nano.train),
         "study-retention": (study_retention.RetentionRecipe, study_retention.run),
         "study-choice": (study_choice.StudyChoiceRecipe, study_choice.run),
+        **{kind.recipe: (kind, fine_tune) for kind in FINE_TUNES},
     }

@@ -1,6 +1,7 @@
 """A brain by itself, in the layout of Transformers: what `pretrain_brain` starts from, small or published.
 
-Qwen3-VL checkpoints have this layout, and so have the brains that are trained here from nothing.
+Qwen3-VL checkpoints have this layout, and so have the brains that are trained here from nothing. `checkpoint.load_brain` reads
+the weights.
 """
 
 import copy
@@ -12,7 +13,6 @@ from safetensors.torch import save_file
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from cerebella.embodiment import read_json_object
-from cerebella.models.checkpoint import load_brain
 from cerebella.models.config import ModelConfig
 from cerebella.models.published import BRAIN_TYPE, brain_fields
 from cerebella.models.vla import VLA
@@ -61,11 +61,6 @@ def read_brain(directory: Path, config: ModelConfig) -> BrainFiles:
     images = ImageConfig.from_preprocessor(read_json_object(directory / PREPROCESSOR_FILE))
     check_images(images, config)
     return BrainFiles(directory, read_tokenizer(directory, config), images)
-
-
-def fill_brain(model: VLA, directory: Path) -> None:
-    """The weights of a brain directory into `model`; its cerebellum keeps what it has. Raises as `checkpoint.load_brain`."""
-    load_brain(model, directory)
 
 
 def save_brain(

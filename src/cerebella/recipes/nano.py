@@ -23,10 +23,11 @@ from cerebella.evaluation.fingerprint import run_fingerprint
 from cerebella.evaluation.suites import EvalConfig, evaluate
 from cerebella.evaluation.vision_language import VisionLanguageResult, ask
 from cerebella.evaluation.vision_language_report import write_retention
+from cerebella.models.checkpoint import load_brain
 from cerebella.models.choice import ChoiceHeads
 from cerebella.models.config import ModelConfig, preset
 from cerebella.models.vla import VLA, parameter_table
-from cerebella.policies.brain import fill_brain, read_brain
+from cerebella.policies.brain import read_brain
 from cerebella.policies.directory import save_policy
 from cerebella.policies.stored import as_device, weights_hash
 from cerebella.processing.conversation import ConversationProcessor
@@ -172,7 +173,7 @@ def begin(config: ModelConfig, brain: Path, num_windows: int, seed: int) -> Begi
     processor = make_processor(config, CONVEYOR, windows, files.tokenizer)
     torch.manual_seed(seed)
     model = VLA(config)
-    fill_brain(model, brain)
+    load_brain(model, brain)
     return Beginning(model, processor, ConversationProcessor(files.tokenizer, files.images), windows)
 
 

@@ -22,9 +22,10 @@ from cerebella.evaluation.answering import answerer
 from cerebella.evaluation.fingerprint import run_fingerprint
 from cerebella.evaluation.vision_language import ask
 from cerebella.evaluation.vision_language_report import write_retention
+from cerebella.models.checkpoint import load_brain
 from cerebella.models.config import ModelConfig, preset
 from cerebella.models.vla import VLA, parameter_table
-from cerebella.policies.brain import fill_brain, read_brain, save_brain
+from cerebella.policies.brain import read_brain, save_brain
 from cerebella.policies.stored import as_device, weights_hash
 from cerebella.processing.conversation import ConversationProcessor
 from cerebella.processing.images import ImageConfig
@@ -128,7 +129,7 @@ def train(recipe: SceneBrainRecipe) -> list[Path]:
     torch.manual_seed(recipe.seed)
     model = VLA(config)
     if recipe.start is not None:
-        fill_brain(model, recipe.start)
+        load_brain(model, recipe.start)
     model.to(device)
     heads = VisionHeads(config.brain["text_config"]["hidden_size"], len(KINDS)).to(device)
     run = recipe.out / "run"
@@ -138,6 +139,7 @@ def train(recipe: SceneBrainRecipe) -> list[Path]:
         precision=recipe.precision,
         save_every=recipe.save_every,
         stop_after=recipe.stop_after,
+        compile_layers=device.type == "cuda",
         show_progress=recipe.show_progress,
     )
     modules = trained_modules(model, vision=heads)

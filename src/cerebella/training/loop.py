@@ -6,6 +6,7 @@ many (`parallel`).
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 
 from cerebella.models.dummy_image import with_dummy_image
 from cerebella.training.checkpoint import CheckpointStore
+from cerebella.training.compiled import compiled_layers
 from cerebella.training.logs import VALIDATION, Curve, Log, LogName, append_row, forget_lost_steps, open_logs
 from cerebella.training.lora import add_adapters, merge_adapters
 from cerebella.training.objectives import model_of
@@ -43,7 +45,7 @@ class LoopConfig:
             they are per process; means over windows and tokens are those of the whole step.
         recompute: parts whose activations are computed again in the backward pass instead of being kept.
         lora_rank, lora_alpha: adapters in place of the brain's language weights, see `lora`; 0 is none.
-        hybrid: see `parallel.shard`.
+        hybrid: see `parallel.shard`. compile_layers: see `compiled`; in one process.
         validate_every: steps between two looks at the held-out data; 0 is never.
         logs: beside `curves.jsonl`.
     """
@@ -61,6 +63,7 @@ class LoopConfig:
     lora_rank: int = 0
     lora_alpha: float = 16.0
     hybrid: int | None = None
+    compile_layers: bool = False
     validate_every: int = 0
     logs: tuple[LogName, ...] = ()
     show_progress: bool = True
@@ -85,14 +88,18 @@ def run_stages(
         True when the last stage is finished; False when `stop_after` ended the call before.
 
     Raises:
-        ValueError: not one source for each stage, or the checkpoint belongs to other stages or another seed.
+        ValueError: not one source for each stage, the checkpoint belongs to other stages or another seed, or compiled
+            layers in several processes.
         FloatingPointError: the loss or a gradient is no number any more.
     """
     if len(sources) != len(stages):
         raise ValueError(f"need one source for each stage; got {len(sources)} for {len(stages)}")
+    if config.compile_layers and world.size > 1:
+        raise ValueError(f"compile_layers works in one process; this run has {world.size}")
     config.directory.mkdir(parents=True, exist_ok=True)
     run = _Run(modules, sources, stages, config, [batch.to(world.device) for batch in held_out], world)
-    is_finished = run.to_the_end()
+    with compiled_layers(model_of(modules)) if config.compile_layers else nullcontext():
+        is_finished = run.to_the_end()
     if is_finished and config.lora_rank:
         merge_adapters(model_of(modules))
     modules.eval()

@@ -10,9 +10,9 @@ from cerebella.data.records import RecordSource
 from cerebella.data.shards import ShardSource
 from cerebella.data.sources import RobotGroup, Source
 from cerebella.embodiment import Embodiment
-from cerebella.recipes.data_set import DataSet, open_episodes
-from cerebella.recipes.set_maps import MapOptions, make_map
-from cerebella.recipes.shard_set import open_shards
+from cerebella.recipes.fine_tune.data_set import DataSet, open_episodes
+from cerebella.recipes.fine_tune.set_maps import MapOptions, make_map
+from cerebella.recipes.fine_tune.shard_set import open_shards
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from cerebella.data.loader import OnFault
 from cerebella.data.sources import Source
 from cerebella.embodiment import read_json_object
 from cerebella.evaluation.result import check_can_write
-from cerebella.recipes.data_set import DataSet
-from cerebella.recipes.fine_tune_options import FineTune
-from cerebella.recipes.processors import spread
-from cerebella.recipes.start import Start
+from cerebella.recipes.fine_tune.data_set import DataSet
+from cerebella.recipes.fine_tune.options import FineTune
+from cerebella.recipes.fine_tune.processors import spread
+from cerebella.recipes.fine_tune.start import Start
 from cerebella.training.parallel import World
 from cerebella.types import Conversation
 

@@ -20,8 +20,8 @@ from cerebella.processing.processor import Processor
 from cerebella.processing.prompt import robot_prompt
 from cerebella.processing.statistics import Statistics
 from cerebella.processing.tokenizer import train_tokenizer
-from cerebella.recipes.data_set import DataSet
-from cerebella.recipes.start import Start
+from cerebella.recipes.fine_tune.data_set import DataSet
+from cerebella.recipes.fine_tune.start import Start
 from cerebella.training.parallel import World
 from cerebella.training.sources import TrainingBatch
 from cerebella.types import Conversation, Sample

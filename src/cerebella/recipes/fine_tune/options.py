@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from cerebella.embodiment import Embodiment
 from cerebella.models.choice import NUM_CANDIDATES
-from cerebella.recipes.data_sets import SetOptions
+from cerebella.recipes.fine_tune.data_sets import SetOptions
+from cerebella.recipes.fine_tune.start import StartOptions
 from cerebella.recipes.paper import RECIPES
-from cerebella.recipes.start import StartOptions
 from cerebella.released_robots import released_embodiment
 from cerebella.training.logs import LogName
 from cerebella.training.loop import Precision, Recomputed
@@ -56,9 +56,9 @@ class FineTune(SetOptions, StartOptions):
     embodiment: tuple[Path, ...] = ()
     """embodiment.json of the robot; one for all data sets, or one for each (the policy is for the first). The start's own robot if
     not given"""
-    statistics: Literal["measure", "keep"] = "measure"
-    """mean and spread of actions and states: measured on the episodes to train on, or kept from the start, where these data are
-    a few more of what it was trained on"""
+    statistics: Literal["auto", "measure", "keep"] = "auto"
+    """mean and spread of actions and states: measured on the episodes to train on, or kept from the start, at whose scale the
+    policy then goes on; auto keeps them where the start has those of every robot in the data"""
     weights: tuple[float, ...] = ()
     """shares of the data sets, one number for each; by their numbers of windows if not given"""
     conversations: tuple[str, ...] = ()
@@ -265,4 +265,4 @@ FINE_TUNES: tuple[type[FineTune], ...] = (
     Calvin,
     Simpler,
 )
-"""Every recipe of this kind; `fine_tune.fine_tune` runs each of them."""
+"""Every recipe of this kind; `run.fine_tune` runs each of them."""

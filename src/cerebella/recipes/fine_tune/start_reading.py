@@ -7,16 +7,17 @@ from typing import Any
 
 from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.models.config import PRESETS, ModelConfig, preset
-from cerebella.models.published import BRAIN_TYPE, MASK_FIELDS, config_from_brain, read_released_config
+from cerebella.models.published import MASK_FIELDS, config_from_brain, read_released_config
+from cerebella.policies.brain import is_brain, read_brain
 from cerebella.policies.directory import StageRecord, read_policy_config
 from cerebella.policies.hub import fetch
 from cerebella.policies.layout import layout_of
 from cerebella.policies.released.directory import MAX_PREFIX_FIELD
-from cerebella.policies.released.processing import ACTION_CONFIG, PREPROCESSOR_FILE, read_preprocessor
+from cerebella.policies.released.processing import ACTION_CONFIG, read_preprocessor
 from cerebella.policies.stored import check_images, check_rule, read_tokenizer, weights_hash
 from cerebella.processing.images import RELEASED_MAX_PIXELS, ImageConfig
 from cerebella.processing.statistics import Statistics
-from cerebella.recipes.start import Start, StartOptions
+from cerebella.recipes.fine_tune.start import Start, StartOptions
 from cerebella.released_robots import RELEASED_ROBOTS, released_embodiment
 
 _WARMUP = "warmup_vision"
@@ -40,8 +41,7 @@ def read_start(options: StartOptions) -> Start:
             f"hub.{hint}"
         )
     directory = fetch(options.start)
-    path = directory / "config.json"
-    if path.is_file() and read_json_object(path).get("model_type") == BRAIN_TYPE:
+    if is_brain(directory):
         return _brain(directory, options)
     return _released(directory, options) if layout_of(directory) == "released" else _policy(directory, options)
 
@@ -61,9 +61,8 @@ def _from_nothing(options: StartOptions) -> Start:
 def _brain(directory: Path, options: StartOptions) -> Start:
     config = config_from_brain(directory, **({} if options.horizon is None else {"horizon": options.horizon}))
     config = _with_rule(config, options, trained=None)
-    images = _limited(ImageConfig.from_preprocessor(read_json_object(directory / PREPROCESSOR_FILE)), options)
-    check_images(images, config)
-    return Start(options.start, "brain", directory, config, images, read_tokenizer(directory, config))
+    files = read_brain(directory, config)
+    return Start(options.start, "brain", directory, config, _limited(files.images, options), files.tokenizer)
 
 
 def _released(directory: Path, options: StartOptions) -> Start:

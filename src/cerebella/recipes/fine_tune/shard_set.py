@@ -9,7 +9,7 @@ from cerebella.data.shards import ShardSource
 from cerebella.data.sources import RobotGroup
 from cerebella.data.windows import Run, WindowIndex
 from cerebella.embodiment import Embodiment
-from cerebella.recipes.data_set import DataSet
+from cerebella.recipes.fine_tune.data_set import DataSet
 from cerebella.types import BoolArray, FloatArray, Sample
 
 _NUM_PROMPTS = 256

@@ -18,18 +18,18 @@ from cerebella.models.vla import VLA, build
 from cerebella.policies.stored import as_device
 from cerebella.processing.conversation import ConversationProcessor
 from cerebella.processing.processor import Processor
-from cerebella.recipes.fine_tune_checks import FACTS
-from cerebella.recipes.fine_tune_options import FineTune, PretrainBrain
-from cerebella.recipes.fine_tune_plan import Plan, claim, make_plan
-from cerebella.recipes.fine_tune_report import describe, fault_lines, model_card, summary
-from cerebella.recipes.policy_files import save_run, stage_records
-from cerebella.recipes.processors import (
+from cerebella.recipes.fine_tune.checks import FACTS
+from cerebella.recipes.fine_tune.options import FineTune, PretrainBrain
+from cerebella.recipes.fine_tune.plan import Plan, claim, make_plan
+from cerebella.recipes.fine_tune.processors import (
     get_statistics,
     get_tokenizer,
     held_out_batches,
     make_processors,
     save_other_robots,
 )
+from cerebella.recipes.fine_tune.report import describe, fault_lines, model_card, summary
+from cerebella.recipes.policy_files import save_run, stage_records
 from cerebella.training.checkpoint import export_full
 from cerebella.training.loop import LoopConfig, run_stages
 from cerebella.training.mixed_source import MixedSource

@@ -8,7 +8,7 @@ from typing import Any
 from cerebella.data.loader import FaultReport
 from cerebella.models.vla import parameter_table
 from cerebella.policies.directory import StageRecord
-from cerebella.recipes.fine_tune_plan import Plan
+from cerebella.recipes.fine_tune.plan import Plan
 
 _NOT_RECORDED = ("out", "stop_after", "show_progress", "device", "num_workers")
 _MOST_FAULTS = 10

@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cerebella.data.mixture import Mixture, MixtureSpec
 from cerebella.data.sources import Source
 from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.processing.actions import action_slots, state_slots
-from cerebella.recipes.data_set import DataSet
-from cerebella.recipes.data_sets import open_conversations, open_sets
-from cerebella.recipes.fine_tune_checks import (
+from cerebella.recipes.fine_tune.checks import (
     FACTS,
     check_actions,
     check_out,
@@ -19,9 +17,11 @@ from cerebella.recipes.fine_tune_checks import (
     num_conversations,
     num_lanes,
 )
-from cerebella.recipes.fine_tune_options import FineTune
-from cerebella.recipes.start import Start
-from cerebella.recipes.start_reading import read_start
+from cerebella.recipes.fine_tune.data_set import DataSet
+from cerebella.recipes.fine_tune.data_sets import open_conversations, open_sets
+from cerebella.recipes.fine_tune.options import FineTune
+from cerebella.recipes.fine_tune.start import Start
+from cerebella.recipes.fine_tune.start_reading import read_start
 from cerebella.training.parallel import World
 from cerebella.training.stages import Stage
 
@@ -52,7 +52,7 @@ def make_plan(options: FineTune, world: World) -> Plan:
     """Open and check everything.
 
     Raises:
-        FileNotFoundError, DataFault, ValueError: see `fine_tune.fine_tune`.
+        FileNotFoundError, DataFault, ValueError: see `run.fine_tune`.
     """
     check_out(options.out, world)
     start = read_start(options)
@@ -82,7 +82,7 @@ def make_plan(options: FineTune, world: World) -> Plan:
         num_lanes=lanes,
         shuffle_windows=options.shuffle_windows,
     )
-    return Plan(options, start, sets, talk, stage, spec, world)
+    return Plan(_with_statistics(options, start, sets), start, sets, talk, stage, spec, world)
 
 
 def claim(plan: Plan) -> None:
@@ -135,6 +135,14 @@ def _difference(name: str, theirs: Any, ours: Any) -> str:
         key = next(key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key))
         return _difference(f"{name}.{key}", theirs.get(key), ours.get(key))
     return f"{name} is {json.dumps(theirs)[:200]} there and {json.dumps(ours)[:200]} here"
+
+
+def _with_statistics(options: FineTune, start: Start, sets: Sequence[DataSet]) -> FineTune:
+    """`--statistics auto` as what it comes to."""
+    if options.statistics != "auto":
+        return options
+    knows_all = all(start.has_statistics(one.embodiment) for one in sets)
+    return replace(options, statistics="keep" if knows_all else "measure")
 
 
 def _robots(options: FineTune, start: Start) -> list[Embodiment]:

@@ -1,0 +1,1 @@
+"""Any stage of the paper on one's own data. `run` is the way in."""
