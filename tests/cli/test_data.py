@@ -67,7 +67,7 @@ def test_recover_of_a_whole_set_changes_nothing(v3: Path, capsys: pytest.Capture
 def test_mistakes_are_one_line(v3: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no data command 'inspekt'. Did you mean 'inspect'?" in error_of(capsys, "data", "inspekt", str(v3))
     assert "what to do with the data? Known: inspect, stats" in error_of(capsys, "data")
-    assert "is not a LeRobotDataset: it has no meta/info.json" in error_of(capsys, "data", "stats", str(tmp_path))
+    assert "is no data set: it has neither meta/info.json" in error_of(capsys, "data", "stats", str(tmp_path))
     assert "is not empty" in error_of(capsys, "data", "convert", str(sets.write_v2(tmp_path / "a", (3,))), str(v3))
 
 

@@ -178,15 +178,6 @@ def data(words: Sequence[str]) -> int:
 
 
 def _open(directory: Path, root: Path | None) -> "EpisodeStore":
-    """A LeRobotDataset, or a directory with XR-0 episodes.
+    from cerebella.data.formats import open_store
 
-    Raises:
-        FileNotFoundError: it is neither.
-    """
-    from cerebella.data.lerobot_info import INFO
-    from cerebella.data.lerobot_store import LeRobotStore
-    from cerebella.data.xr0_episodes import XR0Episodes
-
-    if (directory / INFO).is_file() or not any(directory.rglob("*.json")):
-        return LeRobotStore(directory)
-    return XR0Episodes(directory, root or directory)
+    return open_store(directory, root)
