@@ -174,6 +174,11 @@ def describe(recipe: SceneBrainRecipe) -> dict[str, object]:
 def model_card(recipe: SceneBrainRecipe, config: ModelConfig) -> str:
     """What the brain directory's README says."""
     stage = recipe.stage
+    seen = f" and {stage.batch_size} pictures with dense truth" if stage.batch_size else ""
+    name, start = "scene-brain", ""
+    if recipe.start is not None:
+        name = "scene-brain-second --start LESSON1"
+        start = " It went on from the brain of an earlier lesson, whose recipe stands in `recipe.json`, too."
     return f"""# {recipe.out.name}
 
 A Qwen3-VL of {parameter_table(config).brain / 1e6:.1f} M parameters (`{config.name}`) that was trained from nothing on a small
@@ -181,13 +186,12 @@ world of flat objects: it answers questions about pictures of {recipe.height} x 
 ({", ".join(recipe.families)}) and knows nothing else. It stands in for a published brain where none can be downloaded: the
 three stages start from it, and what they leave of it is measured on the same questions.
 
-{stage.num_steps:,} steps of {stage.num_conversations} conversations and {stage.batch_size} pictures with dense truth, seed
-{recipe.seed}: {recipe.num_questions:,} questions a family. `examination.html` and `.json` hold the answers to
-{recipe.num_held_out:,} held-out questions a family, `curves.jsonl` the losses, `recipe.json` all settings.
+{stage.num_steps:,} steps of {stage.num_conversations:,} conversations{seen}, seed {recipe.seed}; {recipe.num_questions:,} questions a
+family.{start} `examination.html` shows its answers to held-out questions, `curves.jsonl` has the losses, `recipe.json` all settings.
 
 ![loss curves](curves.png)
 
-It loads with Transformers (`AutoModelForImageTextToText`). Again: `cerebella train scene-brain --seed {recipe.seed}`.
+It loads with Transformers (`AutoModelForImageTextToText`). Again: `cerebella train {name} --seed {recipe.seed}`.
 License: Apache-2.0.
 """
 
