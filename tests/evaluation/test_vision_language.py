@@ -32,10 +32,14 @@ def asked() -> QuestionSet:
 
 
 def answer_with(questions: QuestionSet, wrong_share: float = 0.0) -> VisionLanguageResult:
-    """Knows every answer; says nonsense to the first part of the questions."""
+    """Knows every answer; says nonsense to the first part of the questions, in whatever order they come."""
     num_wrong = round(wrong_share * len(questions))
-    said = iter(["?!" if i < num_wrong else q.answer for i, q in enumerate(questions.questions)])
-    return ask(lambda conversations: [next(said) for _ in conversations], questions)
+
+    def answer(conversations: Sequence[Conversation]) -> list[str]:
+        indices = [int(conversation.source.rpartition("/")[2]) for conversation in conversations]
+        return ["?!" if index < num_wrong else questions.questions[index].answer for index in indices]
+
+    return ask(answer, questions)
 
 
 def always(word: str, asked: QuestionSet) -> VisionLanguageResult:

@@ -20,6 +20,7 @@ from cerebella.training.parallel import World
 from cerebella.training.sources import Shuffled
 from cerebella.training.stages import Stage
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of torch.jit
 CONFIG = preset("micro")
 WINDOWS = expert_windows(16, CONFIG.horizon, seed=0)
 STAGES = {

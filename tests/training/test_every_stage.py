@@ -81,7 +81,7 @@ def test_micro_batches_add_up_to_the_whole_batch(index: int, tmp_path: Path) -> 
     for num in (1, 2):
         modules = fresh()
         make_optimizer(modules, stage)
-        batches = draw(stage, num)
+        batches = [batch.to(torch.device("cpu")) for batch in draw(stage, num)]
         tokens = torch.tensor(float(sum(b.language.num_counted for b in batches if b.language is not None)))
         for batch in batches:
             assert batch.robot is not None

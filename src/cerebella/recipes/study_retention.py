@@ -48,7 +48,7 @@ class RetentionRecipe:
         brain: directory of the brain before. preset: model size, its brain is that of `brain`.
         out: folder for `cells/`, the page and the record.
         seeds: of training (order, heads, windows); the brain before is one and the same.
-        num_steps: of every cell; None takes the stage's. num_windows, num_questions: as in the `nano` recipe.
+        num_steps, learning_rate: of every cell; None takes the stage's. num_windows, num_questions: as in the `nano` recipe.
         num_held_out: questions per family. num_held_out_windows: of the task, for the error of the chosen chunk. device, precision, num_threads: as there.
     """
 
@@ -57,6 +57,7 @@ class RetentionRecipe:
     out: Path = Path("outputs/study-retention")
     seeds: tuple[int, ...] = (0, 1, 2)
     num_steps: int | None = None
+    learning_rate: float | None = None
     families: tuple[str, ...] = SHORT_ANSWERS
     num_windows: int = 60_000
     num_questions: int = 10_000
@@ -102,8 +103,11 @@ def run_cell(recipe: RetentionRecipe, arm: str, seed: int, questions: QuestionSe
     path = cell_path(recipe, arm, seed)
     if arm != "before":
         stage = ARMS[arm]
-        if recipe.num_steps is not None:
-            stage = replace(stage, num_steps=recipe.num_steps)
+        stage = replace(
+            stage,
+            num_steps=stage.num_steps if recipe.num_steps is None else recipe.num_steps,
+            learning_rate=stage.learning_rate if recipe.learning_rate is None else recipe.learning_rate,
+        )
         heads = ChoiceHeads(model.config).to(device)
         modules = trained_modules(model, choice=heads)
         data = NanoRecipe(num_windows=recipe.num_windows, num_questions=recipe.num_questions, seed=seed)
