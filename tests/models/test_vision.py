@@ -24,7 +24,7 @@ def test_tokens_taps_and_gradients_are_those_of_the_stock_tower(grid: list[list[
     pixels = torch.randn(int(sizes.prod(dim=1).sum()), 3 * 2 * 8 * 8)
     tokens, taps = see(ours, pixels, sizes)
     weights = [torch.randn_like(x) for x in (tokens, *taps)]
-    sum((x * w).sum() for x, w in zip((tokens, *taps), weights, strict=True)).backward()  # pyright: ignore
+    torch.stack([(x * w).sum() for x, w in zip((tokens, *taps), weights, strict=True)]).sum().backward()
     gradient = ours.model.visual.patch_embed.proj.weight.grad
     assert gradient is not None
     gradient = gradient.clone()
@@ -35,7 +35,8 @@ def test_tokens_taps_and_gradients_are_those_of_the_stock_tower(grid: list[list[
     torch.testing.assert_close(tokens, seen.pooler_output)
     for tap, expected in zip(taps, seen.deepstack_features, strict=True):
         torch.testing.assert_close(tap, expected)
-    sum((x * w).sum() for x, w in zip((seen.pooler_output, *seen.deepstack_features), weights, strict=True)).backward()
+    seen_all = (seen.pooler_output, *seen.deepstack_features)
+    torch.stack([(x * w).sum() for x, w in zip(seen_all, weights, strict=True)]).sum().backward()
     torch.testing.assert_close(gradient, stock.model.visual.patch_embed.proj.weight.grad)
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from cerebella.batch import NOT_COUNTED, BrainInput, VisionLanguageBatch
 from cerebella.models.config import ModelConfig
@@ -62,10 +62,10 @@ def encode(brain: Qwen3VLForConditionalGeneration, batch: BrainInput, num_layers
     reading = read(brain, batch, keep_cache=True)
     if reading.cache is None:
         raise ValueError("the brain kept no K/V cache: gradient checkpointing must be off for its language model")
-    layers = reading.cache.layers[-num_layers:]
+    layers = cast(list[DynamicLayer], reading.cache.layers)[-num_layers:]
     return Context(
-        keys=[layer.keys for layer in layers],
-        values=[layer.values for layer in layers],
+        keys=[cast(Tensor, layer.keys) for layer in layers],
+        values=[cast(Tensor, layer.values) for layer in layers],
         is_valid=batch.attention_mask.bool(),
         last_position=reading.last_position,
     )

@@ -163,11 +163,15 @@ def describe(recipe: SceneBrainRecipe) -> dict[str, object]:
     fields = asdict(recipe)
     for name in ("out", "show_progress", "stop_after", "num_workers", "num_threads", "start"):
         del fields[name]
-    said = {"recipe": "scene-brain", **json.loads(json.dumps(fields)), "stage_fingerprint": recipe.stage.fingerprint}
+    said: dict[str, object] = {
+        "recipe": "scene-brain",
+        **json.loads(json.dumps(fields)),
+        "stage_fingerprint": recipe.stage.fingerprint,
+    }
     if recipe.start is not None:
         before = recipe.start / "recipe.json"
-        said["start"] = {"weights": weights_hash(recipe.start)}
-        said["start"]["recipe"] = json.loads(before.read_text()) if before.is_file() else None
+        recipe_before = json.loads(before.read_text()) if before.is_file() else None
+        said["start"] = {"weights": weights_hash(recipe.start), "recipe": recipe_before}
     return said
 
 

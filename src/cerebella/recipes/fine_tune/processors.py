@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch.distributed as dist
@@ -72,18 +71,18 @@ def get_tokenizer(
 def get_statistics(
     start: Start,
     sets: Sequence[DataSet],
-    how: Literal["measure", "keep"],
+    keep: bool,
     directory: Path,
     world: World,
     show_progress: bool,
 ) -> dict[RobotGroup, Statistics]:
-    """Of every robot of the run. Measured ones lie in `statistics-ROBOT-MODE.json` and are not measured twice.
+    """Of every robot of the run: the start's, or measured. Measured ones lie in `statistics-ROBOT-MODE.json` and are not measured twice.
 
     Raises:
         DataFault: an episode cannot be read. ValueError: the start has none to keep.
     """
     robots = {one.group: one.embodiment for one in sets}
-    if how == "keep":
+    if keep:
         return {group: start.statistics(robot) for group, robot in robots.items()}
     found: dict[RobotGroup, Statistics] = {}
     for group in robots:

@@ -76,7 +76,7 @@ def _train(plan: Plan) -> list[Path]:
     options, start, world = plan.options, plan.start, plan.world
     run, shows_progress = options.out / "run", options.show_progress and world.is_main
     tokenizer = get_tokenizer(start, plan.sets, plan.talk, options.on_fault, run, world)
-    statistics = get_statistics(start, plan.sets, options.statistics, run, world, shows_progress)
+    statistics = get_statistics(start, plan.sets, plan.options.statistics == "keep", run, world, shows_progress)
     processors = make_processors(start, plan.sets, tokenizer, statistics)
     modules = _modules(plan)
     source = MixedSource(
