@@ -124,8 +124,6 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
     ]
     torch.manual_seed(recipe.seed)
     model = VLA(config)
-    # The same attention written out: its backward pass is much cheaper on a CPU at these lengths than the fused one.
-    model.brain.set_attn_implementation("eager")
     modules = trained_modules(model, vision=VisionHeads(config.brain["text_config"]["hidden_size"], len(COLOURS) + 1))
     run = recipe.out / "run"
     loop = LoopConfig(
