@@ -20,7 +20,8 @@ from cerebella.training.parallel import World
 from cerebella.training.sources import Shuffled
 from cerebella.training.stages import Stage
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of torch.jit
+# torch's own while it compiles: of torch.jit, and of a gradient that its tracer looks at
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
 CONFIG = preset("micro")
 WINDOWS = expert_windows(16, CONFIG.horizon, seed=0)
 STAGES = {
