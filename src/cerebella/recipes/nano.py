@@ -9,7 +9,7 @@ action prefixes. Before and after, the brain answers the same held-out questions
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,6 +32,7 @@ from cerebella.policies.directory import save_policy
 from cerebella.policies.stored import as_device, weights_hash
 from cerebella.processing.conversation import ConversationProcessor
 from cerebella.processing.processor import Processor
+from cerebella.recipes.conveyor import STAGES as CONVEYOR_STAGES
 from cerebella.recipes.conveyor import ConveyorSource, make_processor, stage_records
 from cerebella.recipes.scene_brain import SHORT_ANSWERS
 from cerebella.training.curves import plot_curves
@@ -53,30 +54,10 @@ PRETRAIN_BRAIN = Stage(
     weight_decay=0.02,
 )
 """Six robot windows to one conversation, as in the paper."""
-PRETRAIN_CEREBELLUM = Stage(
-    name="pretrain_cerebellum",
-    objective="flow",
-    trains=("cerebellum",),
-    num_steps=450,
-    batch_size=64,
-    learning_rate=2e-3,
-    weight_decay=0.02,
+PRETRAIN_CEREBELLUM, POSTTRAIN_ASYNC = (
+    replace(stage, num_steps=steps) for stage, steps in zip(CONVEYOR_STAGES[1:], (450, 550), strict=True)
 )
-POSTTRAIN_ASYNC = Stage(
-    name="posttrain_async",
-    objective="flow",
-    trains=("vision", "language", "cerebellum"),
-    num_steps=550,
-    batch_size=64,
-    learning_rate=1e-3,
-    weight_decay=0.02,
-    flow_repeats=2,
-    async_probability=0.5,
-    max_prefix=6,
-    hide_probability=0.5,
-)
-
-
+"""As for the shipped policy, shorter."""
 SUITE = "dynamic/conveyor"
 CELLS = (("prefix", 0), ("naive", 4), ("prefix", 4))
 """(mode, delay in ticks) of the evaluation at the end."""

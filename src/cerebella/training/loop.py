@@ -5,7 +5,6 @@ state only, and two half runs equal one whole run bit for bit. The same loop run
 many (`parallel`).
 """
 
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -99,9 +98,7 @@ def run_stages(
         raise ValueError(f"compile_layers works in one process; this run has {world.size}")
     config.directory.mkdir(parents=True, exist_ok=True)
     run = _Run(modules, sources, stages, config, [batch.to(world.device) for batch in held_out], world)
-    with warnings.catch_warnings(), compiled_layers(model_of(modules)) if config.compile_layers else nullcontext():
-        # In autocast a norm takes bfloat16 with float32 weights; that this is not the fastest way is no news to anybody.
-        warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
+    with compiled_layers(model_of(modules)) if config.compile_layers else nullcontext():
         is_finished = run.to_the_end()
     if is_finished and config.lora_rank:
         merge_adapters(model_of(modules))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebella.embodiment import ActionDimension, Dimension, Embodiment
+from cerebella.envs.dynamic.planar import place, target
 from cerebella.types import BoolArray, FloatArray
 
 IntArray = NDArray[np.int32]
@@ -293,36 +294,18 @@ def _judge(config: ConveyorConfig, state: ConveyorState) -> IntArray:
     return verdict.astype(np.int32)
 
 
-def _position(name: str, slot: int, high_m: float) -> ActionDimension:
-    return ActionDimension(
-        name=name,
-        unit="m",
-        kind="position",
-        frame="world",
-        slot=slot,
-        low=0.0,
-        high=high_m,
-        max_velocity=0.9,
-        max_acceleration=30.0,
-        max_jerk=1500.0,
-        hold="last",
-        reference=name,
-        relative=True,
-    )
-
-
 CONVEYOR = Embodiment(
     name="conveyor",
     control_mode="end_effector",
     states=(
-        Dimension("gripper_x", "m", "position", "world", slot=0, low=0.0, high=0.48),
-        Dimension("gripper_y", "m", "position", "world", slot=1, low=0.0, high=0.32),
+        place("gripper_x", slot=0, high_m=0.48),
+        place("gripper_y", slot=1, high_m=0.32),
         Dimension("gripper_opening", "1", "gripper", "gripper", slot=6, low=0.0, high=1.0),
         Dimension("belt_speed", "m/s", "velocity", "world", slot=13, low=0.0, high=0.2),
     ),
     actions=(
-        _position("gripper_x", slot=0, high_m=0.48),
-        _position("gripper_y", slot=1, high_m=0.32),
+        target("gripper_x", slot=0, high_m=0.48),
+        target("gripper_y", slot=1, high_m=0.32),
         ActionDimension(
             name="gripper_opening",
             unit="1",

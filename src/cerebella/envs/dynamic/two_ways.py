@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebella.embodiment import ActionDimension, Dimension, Embodiment
+from cerebella.embodiment import Embodiment
+from cerebella.envs.dynamic.planar import place, target
 from cerebella.types import FloatArray
 
 LEFT, RIGHT = 0, 1
@@ -204,41 +205,19 @@ def _share(along: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[n
     return np.clip(along / np.maximum(length, 1e-12), 0.0, 1.0) if length.size else along
 
 
-def _target(name: str, slot: int, high_m: float) -> ActionDimension:
-    return ActionDimension(
-        name=name,
-        unit="m",
-        kind="position",
-        frame="world",
-        slot=slot,
-        low=0.0,
-        high=high_m,
-        max_velocity=0.9,
-        max_acceleration=30.0,
-        max_jerk=1500.0,
-        hold="last",
-        reference=name,
-        relative=True,
-    )
-
-
-def _place(name: str, slot: int, high_m: float) -> Dimension:
-    return Dimension(name, "m", "position", "world", slot=slot, low=0.0, high=high_m)
-
-
 _SIZE = TwoWaysConfig()
 TWO_WAYS = Embodiment(
     name="two_ways",
     control_mode="end_effector",
     states=(
-        _place("gripper_x", 0, _SIZE.length_m),
-        _place("gripper_y", 1, _SIZE.width_m),
-        _place("goal_x", 7, _SIZE.length_m),
-        _place("goal_y", 8, _SIZE.width_m),
-        _place("obstacle_x", 9, _SIZE.length_m),
-        _place("obstacle_y", 10, _SIZE.width_m),
+        place("gripper_x", 0, _SIZE.length_m),
+        place("gripper_y", 1, _SIZE.width_m),
+        place("goal_x", 7, _SIZE.length_m),
+        place("goal_y", 8, _SIZE.width_m),
+        place("obstacle_x", 9, _SIZE.length_m),
+        place("obstacle_y", 10, _SIZE.width_m),
     ),
-    actions=(_target("gripper_x", 0, _SIZE.length_m), _target("gripper_y", 1, _SIZE.width_m)),
+    actions=(target("gripper_x", 0, _SIZE.length_m), target("gripper_y", 1, _SIZE.width_m)),
     views=(),
     policy_hz=_SIZE.policy_hz,
     control_hz=_SIZE.policy_hz,
