@@ -281,13 +281,36 @@ class Embodiment:
                 f"relative: {', '.join(a.name for a in actions if a.relative)}"
             )
 
-    def save(self, path: Path | str) -> None:
-        """Write `embodiment.json`."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` reads them back."""
         fields = asdict(self)
         for dimension in (*fields["states"], *fields["actions"]):
             if dimension["kind"] != "gripper":
                 del dimension["open_at"]
-        Path(path).write_text(json.dumps(fields, indent=1) + "\n")
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], source: str) -> "Embodiment":
+        """What `to_dict` gave; `source` says in errors where it came from.
+
+        Raises:
+            ValueError: a field is missing, unknown or out of range.
+        """
+        fields = dict(fields)
+        try:
+            states = tuple(Dimension(**d) for d in fields.pop("states"))
+            actions = tuple(ActionDimension(**d) for d in fields.pop("actions"))
+            views: Sequence[str] = fields.pop("views")
+            poses = tuple(Pose(tuple(p["position"]), tuple(p["rotation"])) for p in fields.pop("poses", []))
+            return cls(states=states, actions=actions, views=tuple(views), poses=poses, **fields)
+        except KeyError as error:
+            raise ValueError(f"{source} is not an embodiment: the field {error} is missing") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source} is not an embodiment: {error}") from error
+
+    def save(self, path: Path | str) -> None:
+        """Write `embodiment.json`."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path | str) -> "Embodiment":
@@ -296,17 +319,7 @@ class Embodiment:
         Raises:
             FileNotFoundError: there is no such file. ValueError: a field is missing, unknown or out of range.
         """
-        fields = read_json_object(path)
-        try:
-            states = tuple(Dimension(**d) for d in fields.pop("states"))
-            actions = tuple(ActionDimension(**d) for d in fields.pop("actions"))
-            views: Sequence[str] = fields.pop("views")
-            poses = tuple(Pose(tuple(p["position"]), tuple(p["rotation"])) for p in fields.pop("poses", []))
-            return cls(states=states, actions=actions, views=tuple(views), poses=poses, **fields)
-        except KeyError as error:
-            raise ValueError(f"{path} is not an embodiment: the field {error} is missing") from error
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not an embodiment: {error}") from error
+        return cls.from_dict(read_json_object(path), str(path))
 
 
 def read_json_object(path: Path | str) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""The three seams of the acting side: a policy thinks, an environment (or robot) acts, a filter may correct.
+"""The seams of the acting side: a policy thinks, a transport carries questions to it and answers back, an environment
+(or robot) acts, a filter may correct.
 
 Each is a protocol of one to four methods; anything with these methods fits, there is nothing to inherit from.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
 
 from cerebella.embodiment import Embodiment
 from cerebella.types import Action, ActionChunk, FloatArray, Observation
@@ -22,6 +26,7 @@ class PolicyMetadata:
         mask_variant: attention rule that the weights were trained with; None for a policy without attention.
         max_trained_prefix: longest action prefix seen in training; 0 if it takes none.
         statistics_hash: identifies the normalisation; two policies that share it can be swapped in place.
+        supports_guidance: the policy has `infer_guided` (mode `guided`).
     """
 
     policy_id: str
@@ -30,6 +35,7 @@ class PolicyMetadata:
     mask_variant: str | None
     max_trained_prefix: int
     statistics_hash: str
+    supports_guidance: bool = False
 
 
 class Policy(Protocol):
@@ -51,6 +57,88 @@ class Policy(Protocol):
         Raises:
             ValueError: wrong shapes or p > H - 1.
         """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """What a sampler that is guided at inference time pulls its new chunk towards (RTC, arXiv 2506.07339).
+
+    Args:
+        plan: float32[k, action_dim], absolute, raw units: what the running chunk has for the ticks
+            `observation.tick ... + k - 1`; 1..H rows.
+        num_frozen: how many of them will be sent whatever the answer is (d); full weight.
+        execute_horizon: rows between two inferences (s); rows from H - s on are free.
+        use_jacobian: pull through the Jacobian of the denoiser, as in the paper; False takes it as the identity.
+    """
+
+    plan: FloatArray
+    num_frozen: int
+    execute_horizon: int
+    use_jacobian: bool = True
+
+    def __post_init__(self) -> None:
+        if self.plan.ndim != 2 or self.plan.dtype != np.float32 or not len(self.plan):
+            raise ValueError(
+                f"Guidance.plan must be float32[k, action_dim], k >= 1; got {self.plan.dtype}{list(self.plan.shape)}"
+            )
+        if not 0 <= self.num_frozen <= len(self.plan):
+            raise ValueError(f"Guidance.num_frozen must be in 0..{len(self.plan)} rows; got {self.num_frozen}")
+        if self.execute_horizon < 1:
+            raise ValueError(f"Guidance.execute_horizon must be 1 or more rows; got {self.execute_horizon}")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One question to a policy.
+
+    Args:
+        id: counts up within an executor; a repeated question gets a new one.
+        observation: what was seen.
+        action_prefix: float32[p, action_dim], the rows promised for the ticks from `observation.tick` on.
+        promised_delay: d, ticks.
+        guidance: for mode `guided`; None otherwise.
+        deadline_s: the answer is of use within so many seconds from now; a server may answer the most urgent first.
+    """
+
+    id: int
+    observation: Observation
+    action_prefix: FloatArray
+    promised_delay: int
+    guidance: Guidance | None = None
+    deadline_s: float = math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """The answer: a chunk, or the error that prevented it (exactly one of the two)."""
+
+    request_id: int
+    chunk: ActionChunk | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.chunk is None) == (self.error is None):
+            raise ValueError(f"a reply carries a chunk or an error; request {self.request_id} got both or neither")
+
+
+class Transport(Protocol):
+    """Carries requests to a policy. Called from the control thread only; no call waits for an inference.
+
+    A request may be followed by another before it is answered (it was given up): the newest one counts, an older
+    answer may come later, or never.
+    """
+
+    def submit(self, request: Request) -> None:
+        """Send a request on its way."""
+        ...
+
+    def poll(self, tick: int) -> list[Reply]:
+        """The replies that have arrived by `tick` and were not returned before, in order of arrival."""
+        ...
+
+    def close(self) -> None:
+        """Drop what is pending and end. May be called twice."""
         ...
 
 

@@ -10,10 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from cerebella.interfaces import Reply, Request
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.executor import Executor, ExecutorConfig, Mode
 from cerebella.runtime.trace import RequestRecord, TickRecord
-from cerebella.runtime.transport import Reply, Request, VirtualTransport, batched
+from cerebella.runtime.transport import VirtualTransport, batched
 from cerebella.types import Action, FloatArray
 
 from .tagged import CHANNELS, LIMIT, TaggedPolicy, make_embodiment, make_metadata, make_observation

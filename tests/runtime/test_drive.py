@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cerebella.interfaces import Transport
 from cerebella.runtime.clock import Clock, VirtualClock, WallClock
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.drive import Pacing, check_embodiment, drive
 from cerebella.runtime.executor import MODES, Executor, ExecutorConfig, Mode
 from cerebella.runtime.trace import commands
-from cerebella.runtime.transport import ThreadTransport, Transport, VirtualTransport, batched
+from cerebella.runtime.transport import ThreadTransport, VirtualTransport, batched
 from cerebella.types import Action, Observation
 
 from .tagged import Robot, TaggedPolicy, make_embodiment, make_metadata

@@ -3,11 +3,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cerebella.interfaces import Policy, PolicyMetadata
+from cerebella.interfaces import Policy, PolicyMetadata, Reply, Request
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.executor import MODES, Executor, ExecutorConfig, Mode
 from cerebella.runtime.trace import Counters, commands
-from cerebella.runtime.transport import Reply, Request, VirtualTransport, batched
+from cerebella.runtime.transport import VirtualTransport, batched
 from cerebella.types import ActionChunk, FloatArray, Observation
 
 from .tagged import TaggedPolicy, make_embodiment, make_metadata, make_observation

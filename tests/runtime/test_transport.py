@@ -4,17 +4,9 @@ import time
 import numpy as np
 import pytest
 
+from cerebella.interfaces import Reply, Request, Transport
 from cerebella.runtime.clock import VirtualClock, WallClock
-from cerebella.runtime.transport import (
-    InferenceQueue,
-    Reply,
-    Request,
-    ThreadTransport,
-    Transport,
-    VirtualTransport,
-    batched,
-    warm_up,
-)
+from cerebella.runtime.transport import InferenceQueue, ThreadTransport, VirtualTransport, batched, warm_up
 from cerebella.types import ActionChunk, FloatArray, Observation
 
 from .tagged import TaggedPolicy, make_metadata, make_observation

@@ -8,21 +8,13 @@ from typing import Any
 import numpy as np
 
 from cerebella.evaluation.metrics import CommandLog, command_log, episode_metrics, plan_disagreement
-from cerebella.interfaces import Environment, Policy, Status
+from cerebella.interfaces import Environment, Policy, Reply, Request, Status, Transport
 from cerebella.runtime.clock import Clock, VirtualClock, WallClock
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.drive import drive
 from cerebella.runtime.executor import Executor, ExecutorConfig
 from cerebella.runtime.trace import RequestRecord
-from cerebella.runtime.transport import (
-    InferenceQueue,
-    Reply,
-    Request,
-    ThreadTransport,
-    Transport,
-    VirtualTransport,
-    batched,
-)
+from cerebella.runtime.transport import InferenceQueue, ThreadTransport, VirtualTransport, batched
 from cerebella.types import Action, ActionChunk, Observation
 
 MakeEnvironment = Callable[[], Environment]

@@ -16,11 +16,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cerebella.interfaces import PolicyMetadata
+from cerebella.interfaces import PolicyMetadata, Reply, Request, Transport
 from cerebella.runtime import chunks
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.trace import Counters, Outcome, RequestRecord, TickRecord
-from cerebella.runtime.transport import Reply, Request, Transport
 from cerebella.types import Action, ActionChunk, FloatArray, Observation
 
 Mode = Literal["sync", "naive", "prefix"]

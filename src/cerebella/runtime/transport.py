@@ -7,12 +7,10 @@ executor decides what that means.
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from cerebella.interfaces import Policy
+from cerebella.interfaces import Policy, Reply, Request
 from cerebella.runtime.clock import Clock
 from cerebella.types import ActionChunk, FloatArray, Observation
 
@@ -20,45 +18,6 @@ InferBatch = Callable[[list[Observation], list[FloatArray]], list[ActionChunk]]
 """Many observations and their action prefixes in, one chunk for each out, in the same order."""
 
 _JOIN_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One question to a policy: `action_prefix` float32[p, action_dim]; `promised_delay` in ticks."""
-
-    id: int
-    observation: Observation
-    action_prefix: FloatArray
-    promised_delay: int
-
-
-@dataclass(frozen=True, eq=False)
-class Reply:
-    """The answer: a chunk, or the error that prevented it (exactly one of the two)."""
-
-    request_id: int
-    chunk: ActionChunk | None = None
-    error: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.chunk is None) == (self.error is None):
-            raise ValueError(f"a reply carries a chunk or an error; request {self.request_id} got both or neither")
-
-
-class Transport(Protocol):
-    """Carries requests to a policy. Called from the control thread only; no call waits for an inference."""
-
-    def submit(self, request: Request) -> None:
-        """Send a request on its way."""
-        ...
-
-    def poll(self, tick: int) -> list[Reply]:
-        """The replies that have arrived by `tick` and were not returned before, in order of arrival."""
-        ...
-
-    def close(self) -> None:
-        """Drop what is pending and end. May be called twice."""
-        ...
 
 
 def batched(policy: Policy) -> InferBatch:
