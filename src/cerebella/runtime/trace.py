@@ -1,16 +1,20 @@
-"""What an executor did: one record per tick, one per request, and counters that add up."""
+"""What an executor did: one record per command, one per request, events, and counters that add up.
+
+A `TraceSink` gets everything an executor saw and did, in order, while it happens: enough to play it again bit by bit.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
-from cerebella.types import FloatArray
+from cerebella.interfaces import Reply
+from cerebella.types import FloatArray, Observation
 
-State = Literal["run", "hold"]
-Outcome = Literal["used", "late", "rejected", "superseded", "in flight"]
+State = Literal["run", "start", "stop", "hold", "human", "filter"]
+Outcome = Literal["used", "late", "rejected", "superseded", "timed out", "discarded", "in flight"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,15 +22,20 @@ class TickRecord:
     """One command.
 
     Args:
-        tick: the control step.
-        state: `run` (a row of a chunk) or `hold` (the embodiment's rule for standing still).
+        tick: the step of the policy rate that it belongs to.
+        state: who decided: `run` (a row of a chunk), `start` (a row, approached slowly from the measured pose), `stop`
+            (coming to rest within the limits), `hold` (standing still), `human` (an operator), `filter` (an
+            `ActionFilter` that has taken over).
         values: what was sent, float32[action_dim], raw units.
-        raw: the same before it was limited to the embodiment's range.
-        chunk_id: id of the request whose chunk ran; -1 while holding.
-        row: row of that chunk; -1 while holding.
-        observation_tick: tick of the observation that the chunk was computed from; -1 while holding.
+        raw: what was wanted, before the embodiment's limits.
+        chunk_id: id of the request whose chunk ran; -1 in other states.
+        row: row of that chunk; -1 in other states.
+        observation_tick: tick of the observation that the chunk was computed from; -1 in other states.
         sent_s: when it was sent, seconds of the clock that drove the loop.
         is_promised: the row repeats what an older chunk had promised; the chunk's own decision comes later.
+        control_tick: number of the command; with `control_hz` above `policy_hz` several share a tick.
+        phase: where in its tick the command lies, 0 <= phase < 1.
+        prompt: the instruction that was followed.
     """
 
     tick: int
@@ -38,6 +47,48 @@ class TickRecord:
     observation_tick: int
     sent_s: float
     is_promised: bool = False
+    control_tick: int = -1
+    phase: float = 0.0
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened beside commands and requests.
+
+    Args:
+        tick: the step in which it was noticed.
+        name: constant per kind, e.g. `pause`, `resume`, `task`, `take over`, `hand back`, `underrun`, `stale camera`.
+        details: plain JSON values.
+    """
+
+    tick: int
+    name: str
+    details: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+class TraceSink(Protocol):
+    """Gets everything that enters and leaves an executor, from the control thread, in the order in which it happens."""
+
+    def observation(self, observation: Observation, now_s: float) -> None:
+        """Phase 1 of a tick began."""
+        ...
+
+    def reply(self, reply: Reply, tick: int, phase: float) -> None:
+        """A reply was taken from the transport; also one that is then ignored."""
+        ...
+
+    def tick(self, record: TickRecord) -> None:
+        """A command was decided."""
+        ...
+
+    def request(self, record: "RequestRecord") -> None:
+        """A request was made (`in flight`), and once more when it ended."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Something else happened."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -52,8 +103,9 @@ class RequestRecord:
         arrival_tick: the tick in which the reply was taken; -1 before.
         num_ticks_waited: commands sent (rows and holds) between the observation and the arrival; -1 before.
         consumed: r, the rows among these: the row at which the new chunk took over; -1 before and when rejected.
-        outcome: `used`; `late` (mode `prefix`, r beyond the promise); `rejected`; `superseded` (accepted, and replaced
-            before any of its rows ran); or still `in flight`.
+        outcome: `used`; `late` (used, r beyond the promise); `rejected` (by a check of the reply); `superseded`
+            (accepted, and replaced before any of its rows ran); `timed out` (asked again); `discarded` (pause, task
+            change, take-over, or too late to be worth a jump); or still `in flight`.
         reason: why it was rejected, else empty.
         duration_s: the inference's own time as the policy measured it; 0 before and when it failed.
     """
