@@ -12,11 +12,12 @@ import tyro
 
 from cerebella.embodiment import ActionDimension, Dimension, Embodiment
 from cerebella.evaluation.fingerprint import run_fingerprint
-from cerebella.interfaces import PolicyMetadata
+from cerebella.interfaces import PolicyMetadata, Request
 from cerebella.runtime.delay import DelayEstimator
-from cerebella.runtime.executor import Executor, ExecutorConfig, Mode
+from cerebella.runtime.executor import Executor
+from cerebella.runtime.executor_config import ExecutorConfig, Mode
 from cerebella.runtime.transport import VirtualTransport
-from cerebella.types import ActionChunk, FloatArray, Observation
+from cerebella.types import ActionChunk, Observation
 
 HORIZON, EXECUTE_HORIZON, DELAY, ACTION_DIM = 32, 12, 4, 14
 NUM_TICKS, NUM_REPEATS, NUM_EPISODES = 2_000, 5, 5
@@ -51,9 +52,10 @@ def main() -> None:
 def _run_episode(mode: Mode) -> None:
     rows = np.random.default_rng(0).uniform(-1, 1, (HORIZON, ACTION_DIM)).astype(np.float32)
 
-    def infer_batch(observations: list[Observation], prefixes: list[FloatArray]) -> list[ActionChunk]:
+    def infer_batch(requests: list[Request]) -> list[ActionChunk]:
         chunks = []
-        for observation, prefix in zip(observations, prefixes, strict=True):
+        for request in requests:
+            observation, prefix = request.observation, request.action_prefix
             actions = np.concatenate([prefix, rows[len(prefix) :]])
             chunks.append(ActionChunk(actions, observation.tick, observation.tick, len(prefix), "table", 0.0))
         return chunks

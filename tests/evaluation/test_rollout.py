@@ -11,7 +11,7 @@ from cerebella.evaluation.metrics import cycle_idle_share, idle_share
 from cerebella.evaluation.rollout import Episode, rollout_virtual, rollout_wall
 from cerebella.interfaces import Environment, PolicyMetadata
 from cerebella.runtime.delay import DelayEstimator
-from cerebella.runtime.executor import ExecutorConfig, Mode
+from cerebella.runtime.executor_config import ExecutorConfig, Mode
 from cerebella.types import ActionChunk, FloatArray, Observation
 
 MODES: tuple[Mode, ...] = ("sync", "naive", "prefix")

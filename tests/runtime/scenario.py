@@ -12,7 +12,8 @@ import numpy as np
 
 from cerebella.interfaces import Reply, Request
 from cerebella.runtime.delay import DelayEstimator
-from cerebella.runtime.executor import Executor, ExecutorConfig, Mode
+from cerebella.runtime.executor import Executor
+from cerebella.runtime.executor_config import ExecutorConfig, Mode
 from cerebella.runtime.trace import RequestRecord, TickRecord
 from cerebella.runtime.transport import VirtualTransport, batched
 from cerebella.types import Action, FloatArray
@@ -104,7 +105,7 @@ def play(scenario: Scenario) -> Log:
     metadata = make_metadata(scenario.horizon, scenario.max_trained_prefix, make_embodiment(scenario.value_limit))
     policy = TaggedPolicy(metadata, scenario.failures, scenario.nans, scenario.forgets)
     transport = WatchedTransport(VirtualTransport(batched(policy), scenario.delays.__getitem__))
-    config = ExecutorConfig(scenario.mode, scenario.execute_horizon, max_consecutive_failures=1000)
+    config = ExecutorConfig(scenario.mode, scenario.execute_horizon, reply_timeout=10_000, degrade_after=None)
     estimator = DelayEstimator(scenario.initial_delay, window=10, num_warmup=scenario.num_warmup)
     executor = Executor(metadata, config, transport, estimator)
     commands: list[Action] = []
@@ -235,9 +236,9 @@ def _judge_counters(log: Log) -> None:
     assert counters.num_holds == sum(record.state == "hold" for record in trace)
     assert counters.num_skipped_ticks == trace[-1].tick - trace[0].tick + 1 - len(trace)
     starved = [a.state == "run" and b.state == "hold" for a, b in pairwise(trace)]
-    assert counters.num_underruns == (0 if log.scenario.mode == "sync" else sum(starved))
-    assert counters.num_clipped == sum(not np.array_equal(record.values, record.raw) for record in trace)
-    assert counters.num_unknown_replies == 0
+    assert counters.num_stops == (0 if log.scenario.mode == "sync" else sum(starved))
+    assert counters.num_limited == sum(not np.array_equal(record.values, record.raw) for record in trace)
+    assert counters.num_ignored_replies == 0
 
 
 def _bounds(scenario: Scenario) -> tuple[np.float32, np.float32]:

@@ -7,7 +7,8 @@ from cerebella.interfaces import Transport
 from cerebella.runtime.clock import Clock, VirtualClock, WallClock
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.drive import Pacing, check_embodiment, drive
-from cerebella.runtime.executor import MODES, Executor, ExecutorConfig, Mode
+from cerebella.runtime.executor import Executor
+from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode
 from cerebella.runtime.trace import commands
 from cerebella.runtime.transport import ThreadTransport, VirtualTransport, batched
 from cerebella.types import Action, Observation

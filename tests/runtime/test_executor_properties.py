@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cerebella.runtime.executor import Mode
+from cerebella.runtime.executor_config import Mode
 
 from .scenario import Scenario, draw, judge, play
 
@@ -64,7 +64,7 @@ def test_the_scenarios_reach_every_corner() -> None:
     for outcome in ("used", "late", "rejected", "superseded"):
         assert sum(c.outcomes[outcome] for c in counters) > 0, outcome
     assert {reason for c in counters for reason in c.rejections} == {"inference failed", "prefix changed"}
-    for name in ("num_underruns", "num_untrained", "num_delay_clamped", "num_clipped", "num_skipped_ticks"):
+    for name in ("num_stops", "num_untrained", "num_delay_clamped", "num_clipped", "num_skipped_ticks"):
         assert sum(getattr(c, name) for c in counters) > 20, name
     assert any(r.outcome == "used" and len(r.action_prefix) > r.consumed for log in logs for r in log.executor.requests)
 
@@ -137,6 +137,6 @@ def test_idle_share_is_what_the_modes_promise(execute_horizon: int, delay: int) 
             assert executor.counters.idle_share == pytest.approx(delay / (execute_horizon + delay))
         else:
             assert executor.counters.num_holds == delay
-            assert executor.counters.num_underruns == 0
+            assert executor.counters.num_stops == 0
         starts = np.asarray([request.observation_tick for request in executor.requests])
         assert np.array_equal(np.diff(starts)[1:], np.full(len(starts) - 2, cycle))

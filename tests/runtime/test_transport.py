@@ -65,9 +65,9 @@ def test_negative_delays_are_refused() -> None:
 def test_a_shared_queue_evaluates_everything_pending_in_one_batch() -> None:
     policy, batch_sizes = make_policy(), []
 
-    def infer_batch(observations: list[Observation], prefixes: list[FloatArray]) -> list[ActionChunk]:
-        batch_sizes.append(len(observations))
-        return batched(policy)(observations, prefixes)
+    def infer_batch(requests: list[Request]) -> list[ActionChunk]:
+        batch_sizes.append(len(requests))
+        return batched(policy)(requests)
 
     queue = InferenceQueue(infer_batch)
     transports = [VirtualTransport(queue, lambda number: 2) for _ in range(5)]
@@ -81,10 +81,10 @@ def test_a_shared_queue_evaluates_everything_pending_in_one_batch() -> None:
 
 
 def test_one_bad_request_does_not_spoil_the_batch() -> None:
-    def infer_batch(observations: list[Observation], prefixes: list[FloatArray]) -> list[ActionChunk]:
-        if any(observation.tick == 1 for observation in observations):
+    def infer_batch(requests: list[Request]) -> list[ActionChunk]:
+        if any(request.observation.tick == 1 for request in requests):
             raise ArithmeticError("tick 1 is unlucky")
-        return batched(make_policy())(observations, prefixes)
+        return batched(make_policy())(requests)
 
     transport = VirtualTransport(infer_batch, lambda number: 0)
     for tick in range(3):
@@ -94,7 +94,7 @@ def test_one_bad_request_does_not_spoil_the_batch() -> None:
 
 
 def test_a_batch_of_the_wrong_length_is_an_error() -> None:
-    transport = VirtualTransport(lambda observations, prefixes: [], lambda number: 0)
+    transport = VirtualTransport(lambda requests: [], lambda number: 0)
     transport.submit(request(0))
     [reply] = transport.poll(0)
     assert reply.error == "ValueError: infer_batch returned 0 chunks for 1 observations"
@@ -105,20 +105,41 @@ def test_a_policy_with_its_own_batching_is_used_as_it_is() -> None:
         def infer_batch(self, observations: list[Observation], prefixes: list[FloatArray]) -> list[ActionChunk]:
             return [self.infer(o, p) for o, p in zip(observations, prefixes, strict=True)][::-1]
 
-    chunks = batched(Batcher(make_metadata(8, 4)))([make_observation(1), make_observation(2)], [EMPTY, EMPTY])
+    chunks = batched(Batcher(make_metadata(8, 4)))([request(0, 1), request(1, 2)])
     assert [chunk.observation_tick for chunk in chunks] == [2, 1]
 
 
 def test_the_worker_thread_answers_in_order_and_survives_failures() -> None:
     transport = ThreadTransport(make_policy(failures=frozenset({1}), nans=frozenset({2})), WallClock())
+    replies: list[Reply] = []
     for number in range(4):
         transport.submit(request(number, tick=number))
-    replies = wait_for(transport, 4)
+        replies += wait_for(transport, 1)
     transport.close()
     assert [reply.request_id for reply in replies] == [0, 1, 2, 3]
     assert [reply.error is None for reply in replies] == [True, False, False, True]
     assert replies[1].error == "OSError: call 1: the server is gone"
     assert "must be finite" in str(replies[2].error)
+
+
+def test_of_the_requests_that_wait_only_the_newest_is_answered() -> None:
+    """A request that is followed by another was given up: a slow policy must not work through old questions."""
+    may_go, is_busy = threading.Event(), threading.Event()
+
+    class Slow(TaggedPolicy):
+        def infer(self, observation: Observation, action_prefix: FloatArray) -> ActionChunk:
+            is_busy.set()
+            assert may_go.wait(PATIENCE_S)
+            return super().infer(observation, action_prefix)
+
+    transport = ThreadTransport(Slow(make_metadata(8, 4)), WallClock())
+    transport.submit(request(0))
+    assert is_busy.wait(PATIENCE_S)
+    for number in (1, 2, 3):
+        transport.submit(request(number))
+    may_go.set()
+    assert [reply.request_id for reply in wait_for(transport, 2)] == [0, 3]
+    transport.close()
 
 
 def test_submit_and_poll_do_not_wait_for_a_slow_policy() -> None:
@@ -192,6 +213,6 @@ def test_latency_of_the_right_request_is_used() -> None:
     transport = ThreadTransport(make_policy(), WallClock(), latency_s=latency_of)
     for number in (7, 8):
         transport.submit(request(number))
-    wait_for(transport, 2)
+        wait_for(transport, 1)
     transport.close()
     assert asked == [0, 1]

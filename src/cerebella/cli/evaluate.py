@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from cerebella.cli.errors import check_name
 from cerebella.runtime.chunks import check_horizons
-from cerebella.runtime.executor import Mode
+from cerebella.runtime.executor_config import Mode
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from cerebella.interfaces import Environment, Policy, Reply, Request, Status, Tr
 from cerebella.runtime.clock import Clock, VirtualClock, WallClock
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.drive import drive
-from cerebella.runtime.executor import Executor, ExecutorConfig
+from cerebella.runtime.executor import Executor
+from cerebella.runtime.executor_config import ExecutorConfig
 from cerebella.runtime.trace import RequestRecord
 from cerebella.runtime.transport import InferenceQueue, ThreadTransport, VirtualTransport, batched
 from cerebella.types import Action, ActionChunk, Observation
@@ -268,7 +269,7 @@ def _episode(
     status = environment.status()
     metrics: dict[str, float | None] = {name: float(value) for name, value in status.metrics.items()}
     metrics |= episode_metrics(log, executor.requests)
-    metrics["underruns"] = executor.counters.num_underruns
+    metrics["underruns"] = executor.counters.num_stops
     metrics["num_delay_clamped"] = executor.counters.num_delay_clamped
     metrics["num_untrained"] = executor.counters.num_untrained
     metrics["plan_disagreement_m"] = _mean_disagreement(executor.requests, recorder.chunks, log.positions)
@@ -292,7 +293,7 @@ def _mean_disagreement(
     accepted = [r for r in requests if r.consumed >= 0 and r.id in chunks]
     values: list[float] = []
     for old, new in pairwise(accepted):
-        shift = (new.arrival_tick - new.consumed) - (old.arrival_tick - old.consumed)
+        shift = round((new.arrival_tick - new.consumed) - (old.arrival_tick - old.consumed))
         old_rows, new_rows = chunks[old.id].actions[:, columns], chunks[new.id].actions[:, columns]
         value = plan_disagreement(old_rows, new_rows, shift, len(new.action_prefix))
         if value is not None:

@@ -21,7 +21,7 @@ from cerebella.evaluation.summary import Cell, episode_rows, summarise
 from cerebella.interfaces import Environment, Policy, PolicyMetadata
 from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.drive import check_embodiment
-from cerebella.runtime.executor import MODES, ExecutorConfig, Mode
+from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode, check_mode
 
 ENGINES = ("readable", "fast")
 NAMED_POLICIES = ("expert", "zero")
@@ -37,7 +37,7 @@ class EvalConfig:
     Args:
         suite: an environment, e.g. `dynamic/conveyor`.
         policy: a policy directory, or one of `expert`, `zero`.
-        mode: `sync`, `naive` or `prefix`.
+        mode: one of `executor_config.MODES`.
         delay: ticks between every observation and the arrival of its reply.
         episodes: how many; the same seed gives the same ones for every policy, mode and delay.
         seed: which set of episodes.
@@ -105,7 +105,7 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     check_policy(metadata, make().embodiment, config.mode)
     execute_horizon = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
     check_execute_horizon(execute_horizon, metadata.horizon)
-    executor = ExecutorConfig(mode=as_mode(config.mode), execute_horizon=execute_horizon)
+    executor = executor_config(config.mode, execute_horizon)
     cell = Cell(config.mode, config.delay, "tick", executor.execute_horizon, metadata)
     loaded_s = time.monotonic()
     with tqdm(total=config.episodes, desc=cell.name, unit="episode", disable=not show_progress) as bar:
@@ -181,19 +181,19 @@ def open_policy(
     return policy, policy.metadata
 
 
+def executor_config(mode: str, execute_horizon: int) -> ExecutorConfig:
+    """How an evaluation runs chunks: a broken policy is told, and a mode stays what it is, however long the delay."""
+    return ExecutorConfig(as_mode(mode), execute_horizon, max_consecutive_failures=5, degrade_after=None)
+
+
 def check_policy(metadata: PolicyMetadata, robot: Embodiment, mode: str) -> None:
-    """Refuse a policy that was made for another robot, or that was never trained to continue a prefix in mode `prefix`.
+    """Refuse a policy that was made for another robot, or that cannot be run in this mode.
 
     Raises:
         ValueError: with the reason.
     """
     check_embodiment(metadata.embodiment, robot)
-    if mode == "prefix" and metadata.max_trained_prefix == 0:
-        raise ValueError(
-            f"policy {metadata.policy_id} was trained without action prefixes (max_trained_prefix = 0): mode 'prefix' "
-            "would condition it on something that it has never seen. Use --mode sync or naive, or post-train it for "
-            "asynchronous execution"
-        )
+    check_mode(mode, metadata)
 
 
 def episode_seeds(seed: int, num_episodes: int) -> list[int]:

@@ -9,7 +9,7 @@ from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionCon
 
 from cerebella.batch import Batch
 from cerebella.models import brain as brain_module
-from cerebella.models import flow
+from cerebella.models import flow, guidance
 from cerebella.models.cerebellum import Cerebellum, RotaryFrequencies
 from cerebella.models.config import ModelConfig
 from cerebella.models.context import Context
@@ -105,6 +105,50 @@ class VLA(nn.Module):
             return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
 
         return flow.euler(velocity, start, self.config.num_flow_steps if num_flow_steps is None else num_flow_steps)
+
+    @torch.no_grad()
+    def sample_guided(
+        self,
+        context: Context,
+        state: Tensor,
+        noise: Tensor,
+        action_mask: Tensor,
+        plan: Tensor,
+        weights: Tensor,
+        use_jacobian: Tensor | bool = True,
+        beta: float = guidance.BETA,
+        num_flow_steps: int | None = None,
+    ) -> Tensor:
+        """`sample` without a prefix, pulled towards a plan at every step (`guidance`): float[B, H, A], no gradient.
+
+        The Jacobian goes through the cerebellum alone: the context is fixed, as are all parameters.
+
+        Args:
+            plan: float[B, H, A], model units. weights: float[B, H], `guidance.guidance_weights`; slots outside the action
+                mask are not pulled. use_jacobian: False is the variant J = I; bool[B] decides per sample.
+            beta: the largest gain.
+
+        Raises:
+            ValueError: as `sample`; a wrong shape of the guidance; or numbers made in inference mode, which keeps nothing
+                that a gradient could use (encode under `torch.no_grad`).
+        """
+        prefix_length = self._check(context, state, noise, action_mask, None)
+        if plan.shape != noise.shape or weights.shape != noise.shape[:2]:
+            raise ValueError(
+                f"plan must be float{list(noise.shape)} and weights float{list(noise.shape[:2])}; got {list(plan.shape)} "
+                f"and {list(weights.shape)}"
+            )
+        if torch.is_inference_mode_enabled() or context.keys[0].is_inference():
+            raise ValueError("guidance needs a gradient: encode and sample under torch.no_grad, not in inference mode")
+        context = context.detach()
+        state, start, action_mask, plan, weights = self._cast(state, noise, action_mask, plan, weights)
+        seating = self.cerebellum.seat(context, noise.shape[1], prefix_length)
+
+        def velocity(noisy_actions: Tensor, flow_time: Tensor) -> Tensor:
+            return self.cerebellum(context, seating, state, noisy_actions, flow_time, action_mask)
+
+        guided = guidance.guide(velocity, plan, weights[..., None] * action_mask, use_jacobian, beta)
+        return flow.euler(guided, start, self.config.num_flow_steps if num_flow_steps is None else num_flow_steps)
 
     def _check_pictures(self, batch: Batch) -> None:
         """Raise a ValueError unless there are pixels for exactly the image tokens, in patches of the vision tower's size."""

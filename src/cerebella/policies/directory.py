@@ -18,6 +18,7 @@ from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.interfaces import PolicyMetadata
 from cerebella.models.checkpoint import save_weights
 from cerebella.models.config import ModelConfig
+from cerebella.models.guidance import BETA
 from cerebella.models.hub_config import CerebellaConfig
 from cerebella.models.vla import VLA
 from cerebella.policies.accelerate import accelerate
@@ -139,6 +140,7 @@ def load_policy(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str = "cpu",
     engine: EngineKind = "readable",
+    guidance_beta: float = BETA,
 ) -> VLAPolicy:
     """Read a policy directory, or a checkpoint in the released layout; one INFO line says what was loaded.
 
@@ -152,7 +154,8 @@ def load_policy(
             bfloat16 a released checkpoint runs as in the released server: rotary frequencies are rounded as well.
         device: where it runs; `auto` is the GPU if there is one.
         engine: `readable` is the model as it is written down, `fast` the engine with the same numbers (see `accelerate` for
-            its options); warm it up before a robot waits for it.
+            its options); warm it up before a robot waits for it. Mode `guided` needs the readable one.
+        guidance_beta: the largest gain of a guided sampler, see `models.guidance`.
 
     Raises:
         FileNotFoundError: no such directory or repository, or a file is missing (names it). ValueError: unknown format,
@@ -165,9 +168,11 @@ def load_policy(
     dtype = None if dtype is None else as_dtype(dtype)
     directory, name = fetch(source), Path(source).expanduser().resolve().name
     if layout_of(directory) == "released":
-        policy = read_released(directory, robot_type, embodiment, mask_variant, num_flow_steps, dtype, name)
+        policy = read_released(
+            directory, robot_type, embodiment, mask_variant, num_flow_steps, dtype, name, guidance_beta
+        )
     else:
-        policy = _read_own(directory, name, robot_type, embodiment, mask_variant, num_flow_steps, dtype)
+        policy = _read_own(directory, name, robot_type, embodiment, mask_variant, num_flow_steps, dtype, guidance_beta)
     assert isinstance(policy.model, VLA)
     policy.model.to(place)
     return policy if engine == "readable" else accelerate(policy)
@@ -181,6 +186,7 @@ def _read_own(
     mask_variant: str | None,
     num_flow_steps: int | None,
     dtype: torch.dtype | None,
+    guidance_beta: float,
 ) -> VLAPolicy:
     """A policy directory of ours; arguments as `load_policy`."""
     for name in REQUIRED_FILES:
@@ -213,7 +219,7 @@ def _read_own(
         statistics_hash=statistics.hash,
     )
     log_loaded(directory, model, robot.name, num_flow_steps)
-    return VLAPolicy(model, processor, metadata, num_flow_steps)
+    return VLAPolicy(model, processor, metadata, num_flow_steps, guidance_beta)
 
 
 def read_policy_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:

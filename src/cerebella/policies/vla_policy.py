@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cerebella.batch import Batch
-from cerebella.interfaces import PolicyMetadata
+from cerebella.interfaces import Guidance, PolicyMetadata
+from cerebella.models.guidance import BETA, guidance_weights
 from cerebella.models.vla import VLA
 from cerebella.policies.engine import Engine
 from cerebella.processing.noise import noise_seed
@@ -38,22 +39,32 @@ class VLAPolicy:
 
     Args:
         model: on its device, in its type; put into evaluation mode. processor: of the same policy directory.
-        metadata: what an executor must know.
+        metadata: what an executor must know. Whether guidance is supported is up to the model: the readable one can, the
+            engine cannot.
         num_flow_steps: Euler steps, 1 or more; None takes the model's own.
+        guidance_beta: the largest gain of a guided sampler, above 0.
 
     Raises:
-        ValueError: fewer than one flow step.
+        ValueError: fewer than one flow step, or guidance_beta not above 0.
     """
 
     def __init__(
-        self, model: VLA | Engine, processor: Processor, metadata: PolicyMetadata, num_flow_steps: int | None = None
+        self,
+        model: VLA | Engine,
+        processor: Processor,
+        metadata: PolicyMetadata,
+        num_flow_steps: int | None = None,
+        guidance_beta: float = BETA,
     ) -> None:
         if num_flow_steps is not None and (not isinstance(num_flow_steps, int) or num_flow_steps < 1):
             raise ValueError(f"num_flow_steps must be an integer of 1 or more; got {num_flow_steps!r}")
+        if not guidance_beta > 0:
+            raise ValueError(f"guidance_beta must be above 0; got {guidance_beta}")
         self.model = model.eval() if isinstance(model, VLA) else model
         self.processor = processor
-        self.metadata = metadata
+        self.metadata = replace(metadata, supports_guidance=isinstance(model, VLA))
         self.num_flow_steps = num_flow_steps
+        self.guidance_beta = guidance_beta
 
     @property
     def device(self) -> torch.device:
@@ -82,6 +93,54 @@ class VLAPolicy:
         assert batch.prefix_length is not None
         motion = Motion(batch.state, batch.action_mask, batch.action_prefix, batch.prefix_length)
         return self._act(self._encode(batch), motion, observations, action_prefixes, started_s)
+
+    def infer_guided(self, observation: Observation, guidance: Guidance) -> ActionChunk:
+        """One chunk; see `infer_guided_batch`."""
+        return self.infer_guided_batch([observation], [guidance])[0]
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def infer_guided_batch(
+        self, observations: Sequence[Observation], guidances: Sequence[Guidance]
+    ) -> list[ActionChunk]:
+        """One chunk per observation, each pulled towards its running plan (`models.guidance`, soft weights) in one pass.
+
+        A plan is pulled at, not copied: also its frozen rows come out only near to what was sent. So a chunk says
+        `prefix_length` 0, and whoever runs it takes over behind the frozen rows. Noise as in `infer_batch`.
+
+        Args:
+            guidances: one per observation; frozen rows, execute horizon and Jacobian may differ.
+
+        Raises:
+            ValueError: the model is an engine; as `infer_batch`; a plan or execute horizon longer than the chunk.
+        """
+        started_s = time.perf_counter()
+        if not isinstance(self.model, VLA):
+            raise ValueError(
+                f"guidance needs gradients, which {type(self.model).__name__} does not keep: load the policy with "
+                'engine="readable"'
+            )
+        nothing = [np.empty((0, self.metadata.embodiment.action_dim), dtype=np.float32)] * len(observations)
+        batch = self.processor.encode(observations, nothing)
+        plan = self.processor.encode_plans(observations, [guidance.plan for guidance in guidances])
+        weights = guidance_weights(
+            num_frozen=torch.tensor([guidance.num_frozen for guidance in guidances]),
+            execute_horizon=torch.tensor([guidance.execute_horizon for guidance in guidances]),
+            num_rows=torch.tensor([len(guidance.plan) for guidance in guidances]),
+            horizon=self.processor.horizon,
+        )
+        sampled = self.model.sample_guided(
+            self._encode(batch),
+            state=batch.state.to(self.device),
+            noise=self._noises(observations).to(self.device),
+            action_mask=batch.action_mask.to(self.device),
+            plan=plan.to(self.device),
+            weights=weights.to(self.device),
+            use_jacobian=torch.tensor([guidance.use_jacobian for guidance in guidances], device=self.device),
+            beta=self.guidance_beta,
+            num_flow_steps=self.num_flow_steps,
+        )
+        return self._chunks(sampled, observations, nothing, started_s)
 
     @torch.inference_mode()
     def encode(self, observations: Sequence[Observation]) -> Scene:
@@ -146,7 +205,7 @@ class VLAPolicy:
         action_prefixes: Sequence[FloatArray],
         started_s: float,
     ) -> list[ActionChunk]:
-        noise = torch.stack([self._noise(observation) for observation in observations])
+        noise = self._noises(observations)
         if isinstance(self.model, VLA):
             motion, noise = Motion(*(tensor.to(self.device) for tensor in motion)), noise.to(self.device)
         sampled = self.model.sample(
@@ -158,6 +217,16 @@ class VLAPolicy:
             prefix_length=motion.prefix_length,
             num_flow_steps=self.num_flow_steps,
         )
+        return self._chunks(sampled, observations, action_prefixes, started_s)
+
+    def _chunks(
+        self,
+        sampled: Tensor,
+        observations: Sequence[Observation],
+        action_prefixes: Sequence[FloatArray],
+        started_s: float,
+    ) -> list[ActionChunk]:
+        """What the model sampled, decoded, as chunks."""
         actions = self.processor.decode(sampled, np.stack([observation.state for observation in observations]))
         duration_s = time.perf_counter() - started_s
         chunks = []
@@ -176,6 +245,8 @@ class VLAPolicy:
             )
         return chunks
 
-    def _noise(self, observation: Observation) -> Tensor:
-        generator = torch.Generator().manual_seed(noise_seed(observation))
-        return torch.randn(self.processor.horizon, self.processor.model_action_dim, generator=generator)
+    def _noises(self, observations: Sequence[Observation]) -> Tensor:
+        """Initial noise, float32[n, H, A]."""
+        shape = (self.processor.horizon, self.processor.model_action_dim)
+        generators = [torch.Generator().manual_seed(noise_seed(observation)) for observation in observations]
+        return torch.stack([torch.randn(shape, generator=generator) for generator in generators])

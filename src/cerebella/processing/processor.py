@@ -177,7 +177,9 @@ class Processor:
         prefix = np.zeros(shape, dtype=np.float32)
         lengths = np.zeros(len(observations), dtype=np.int64)
         for i, rows in enumerate(action_prefixes):
-            self._check_prefix(rows)
+            self._check_rows("action_prefix", rows)
+            if len(rows) >= self.horizon:
+                raise ValueError(f"action_prefix must be shorter than the horizon {self.horizon}; got {len(rows)} rows")
             lengths[i] = len(rows)
             if len(rows):
                 prefix[i, : len(rows)] = self._encode_actions(rows[None], states[i : i + 1])[0]
@@ -189,6 +191,28 @@ class Processor:
             action_prefix=torch.from_numpy(prefix),
             prefix_length=torch.from_numpy(lengths),
         )
+
+    def encode_plans(self, observations: Sequence[Observation], plans: Sequence[FloatArray]) -> Tensor:
+        """What a running chunk has for the ticks from each observation on, as the model sees it: float32[n, H, A].
+
+        Each plan is expressed in the frame of its observation, like a prefix; rows beyond its end are 0.
+
+        Args:
+            plans: one float32[k, action_dim] per observation, absolute, raw units; k may differ, 0 <= k <= H.
+
+        Raises:
+            ValueError: wrong widths, k > H, numbers that are not finite, or not one plan for each.
+        """
+        if len(plans) != len(observations):
+            raise ValueError(f"need one plan per observation; got {len(observations)} observations, {len(plans)} plans")
+        encoded = np.zeros((len(plans), self.horizon, self.model_action_dim), dtype=np.float32)
+        for i, (observation, rows) in enumerate(zip(observations, plans, strict=True)):
+            self._check_rows("plan", rows)
+            if len(rows) > self.horizon:
+                raise ValueError(f"plan must have at most {self.horizon} rows (the horizon); got {len(rows)}")
+            if len(rows):
+                encoded[i, : len(rows)] = self._encode_actions(rows[None], observation.state[None])[0]
+        return torch.from_numpy(encoded)
 
     def decode(self, actions: Tensor, states: FloatArray) -> FloatArray:
         """Model actions float32[n, H, A] to absolute raw targets float32[n, H, action_dim].
@@ -267,20 +291,17 @@ class Processor:
         text = "".join(piece + IMAGE_TOKEN * count for piece, count in zip(pieces, counts, strict=True))
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.int64)
 
-    def _check_prefix(self, rows: FloatArray) -> None:
+    def _check_rows(self, name: str, rows: FloatArray) -> None:
+        """Raise a ValueError unless `rows` is a finite float32[p, action_dim]."""
+        wanted = f"{name} must be float32[p, {self.embodiment.action_dim}]"
         if not isinstance(rows, np.ndarray):
-            raise ValueError(
-                f"action_prefix must be float32[p, {self.embodiment.action_dim}] (p = 0 is an empty array); got {rows!r}"
-            )
+            raise ValueError(f"{wanted} (p = 0 is an empty array); got {rows!r}")
         if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != self.embodiment.action_dim:
             raise ValueError(
-                f"action_prefix must be float32[p, {self.embodiment.action_dim}] (absolute, raw units; p = 0 is "
-                f"an empty array); got {rows.dtype}{list(rows.shape)}"
+                f"{wanted} (absolute, raw units; p = 0 is an empty array); got {rows.dtype}{list(rows.shape)}"
             )
-        if len(rows) >= self.horizon:
-            raise ValueError(f"action_prefix must be shorter than the horizon {self.horizon}; got {len(rows)} rows")
         if not np.isfinite(rows).all():
-            raise ValueError("action_prefix must be finite; it holds NaN or infinity")
+            raise ValueError(f"{name} must be finite; it holds NaN or infinity")
 
 
 def _token_id(tokenizer: Qwen2Tokenizer, token: str) -> int:

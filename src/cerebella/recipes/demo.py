@@ -23,7 +23,15 @@ from cerebella.evaluation.metrics import parting_tick, reaction_ticks
 from cerebella.evaluation.result import check_can_write, make_result, write_result
 from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual, rollout_wall
 from cerebella.evaluation.statistics import quantiles
-from cerebella.evaluation.suites import as_mode, check_policy, episode_seeds, open_policy, policy_block, rates
+from cerebella.evaluation.suites import (
+    as_mode,
+    check_policy,
+    episode_seeds,
+    executor_config,
+    open_policy,
+    policy_block,
+    rates,
+)
 from cerebella.evaluation.summary import Cell, episode_rows, summarise
 from cerebella.interfaces import Environment, Policy, PolicyMetadata
 from cerebella.recipes.demo_report import write_demo_report
@@ -31,7 +39,6 @@ from cerebella.recipes.demo_video import write_demo_video
 from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.clock import WallClock
 from cerebella.runtime.delay import DelayEstimator, to_ticks
-from cerebella.runtime.executor import ExecutorConfig
 from cerebella.runtime.transport import warm_up
 
 SUITE = "dynamic/conveyor"
@@ -187,7 +194,7 @@ def _run_live(
                 episodes = rollout_wall(
                     source,
                     environment,
-                    ExecutorConfig(mode=as_mode(mode), execute_horizon=execute_horizon),
+                    executor_config(mode, execute_horizon),
                     draw_latency(config, latency_ms),
                     seeds,
                     delay_estimator=DelayEstimator(initial=ticks + 1),
@@ -211,7 +218,7 @@ def _run_twins(config: DemoConfig, source: PolicySource, lives: list[_Live]) -> 
         period_s = 1.0 / live.cell.metadata.embodiment.control_hz
         delay = to_ticks(live.latency_ms / 1e3, period_s)
         if (live.cell.mode, delay) not in known:
-            executor = ExecutorConfig(mode=as_mode(live.cell.mode), execute_horizon=live.cell.execute_horizon)
+            executor = executor_config(live.cell.mode, live.cell.execute_horizon)
             runs = [
                 rollout_virtual(
                     source,

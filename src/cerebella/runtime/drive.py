@@ -1,12 +1,13 @@
-"""One episode: observe, decide, act, once per tick, on any clock."""
+"""One episode: observe, decide, act, once per control tick, on any clock."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from cerebella.embodiment import Dimension, Embodiment
 from cerebella.interfaces import Environment
 from cerebella.runtime.clock import Clock, TickSchedule
 from cerebella.runtime.executor import Executor
+from cerebella.runtime.rates import Rates
 from cerebella.types import Action, Observation
 
 
@@ -32,23 +33,42 @@ def drive(
     clock: Clock,
     max_ticks: int,
     on_tick: Callable[[Observation, Action], None] | None = None,
+    *,
+    guards: Sequence[Callable[[], None]] = (),
+    counts_missed_ticks: bool = False,
 ) -> Pacing:
     """Run one episode, from wherever `environment.reset` left it, until it is done or `max_ticks` commands were sent.
 
-    `on_tick(observation, command)` is called after each command was applied. The caller closes the executor.
+    The environment runs at `control_hz`; the executor gets an observation at every tick of `policy_hz`, and decides a
+    command for each control tick.
+
+    Args:
+        on_tick: called with the observation and the command after each command was applied; may give the executor an
+            operator's orders. The caller closes the executor.
+        guards: called before each command is applied; whatever they raise ends the episode, and the command is not
+            applied (an emergency stop).
+        counts_missed_ticks: time went on while the loop was stalled (a robot); a simulator waits.
 
     Raises:
         ValueError: the policy was made for another embodiment.
         InferenceFailure: too many inferences failed in a row.
     """
-    check_embodiment(executor.metadata.embodiment, environment.embodiment)
-    schedule = TickSchedule(1.0 / environment.embodiment.control_hz, clock)
-    num_ticks = 0
+    embodiment = environment.embodiment
+    check_embodiment(executor.metadata.embodiment, embodiment)
+    rates = Rates(embodiment.policy_hz, embodiment.control_hz)
+    schedule = TickSchedule(1.0 / embodiment.control_hz, clock)
+    num_ticks, last_tick = 0, -1
     while num_ticks < max_ticks and not environment.status().is_done:
         schedule.wait()
         observation = environment.observe()
-        executor.observe(observation, clock.now_s())
-        action = executor.command(clock.now_s())
+        num_missed = schedule.num_skipped if counts_missed_ticks else 0
+        tick, phase = rates.locate(observation.tick + num_missed)
+        if tick != last_tick:
+            executor.observe(replace(observation, tick=tick), clock.now_s(), phase)
+            last_tick = tick
+        action = replace(executor.command(clock.now_s(), phase), tick=observation.tick)
+        for guard in guards:
+            guard()
         environment.apply(action)
         num_ticks += 1
         if on_tick is not None:

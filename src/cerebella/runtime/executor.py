@@ -1,116 +1,93 @@
-"""The executor: exactly one command per tick, from whatever chunk is newest, in one of three modes.
+"""The executor: exactly one command per control tick, from whatever chunk is newest, inside every limit.
 
-Per tick n it is called twice. `observe(observation)` may submit one request; `command()` takes the replies that have
-arrived and returns the command. Two phases, so that many executors can run in lock step and share one batched
-inference. It has no thread and no clock; the rule itself is in `chunks`.
+At every tick of the policy rate `observe(observation)` may submit one request; then `command()` returns the command of
+each control tick. Two phases, so that many executors can run in lock step and share one batched inference. It has no
+thread and no clock, and nothing that it waits for: what does not come is asked again, what does not fit is refused, and a
+plan without a successor ends in a stop within the limits.
 
-| mode     | asks                      | meanwhile                | the policy gets                     |
-|----------|---------------------------|--------------------------|-------------------------------------|
-| `sync`   | after s rows              | holds still              | no prefix                           |
-| `naive`  | when row s is about to run| runs on                  | no prefix                           |
-| `prefix` | when row s is about to run| runs on                  | the rows promised for the next ticks|
+| mode       | asks                      | meanwhile    | the policy gets                                            |
+|------------|---------------------------|--------------|------------------------------------------------------------|
+| `sync`     | after s rows              | holds still  | no prefix                                                  |
+| `naive`    | when row s is about to run| runs on      | no prefix                                                  |
+| `ensemble` | the same                  | runs on      | no prefix; what several chunks say about a tick is averaged|
+| `guided`   | the same                  | runs on      | the running plan, to be drawn to (inference-time RTC)      |
+| `prefix`   | the same                  | runs on      | the rows promised for the next ticks                       |
+
+A command passes three stations: the plan (`plan`), the filter if there is one, the limits of motion (`motion`).
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+import math
+from collections.abc import MutableSequence, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from cerebella.interfaces import PolicyMetadata, Reply, Request, Transport
-from cerebella.runtime import chunks
+from cerebella.interfaces import ActionFilter, PolicyMetadata, Takeover, Transport
+from cerebella.runtime.camera_check import CameraCheck
 from cerebella.runtime.delay import DelayEstimator
-from cerebella.runtime.trace import Counters, Outcome, RequestRecord, TickRecord
-from cerebella.types import Action, ActionChunk, FloatArray, Observation
+from cerebella.runtime.executor_config import ExecutorConfig
+from cerebella.runtime.interpolation import Vector
+from cerebella.runtime.plan import Plan, advance
+from cerebella.runtime.planner import SAME, InferenceFailure, Planner
+from cerebella.runtime.trace import State, TickRecord, TraceSink, keep
+from cerebella.types import Action, FloatArray, Observation
 
-Mode = Literal["sync", "naive", "prefix"]
-MODES: tuple[str, ...] = get_args(Mode)
-
-
-class InferenceFailure(RuntimeError):
-    """Too many inferences in a row were rejected; the message says why the last one was."""
-
-
-@dataclass(frozen=True)
-class ExecutorConfig:
-    """How chunks are run.
-
-    Args:
-        mode: one of `MODES`.
-        execute_horizon: s, rows of a chunk before the next request; 1..H.
-        max_consecutive_failures: so many rejected replies in a row end the run with an `InferenceFailure`.
-    """
-
-    mode: Mode
-    execute_horizon: int
-    max_consecutive_failures: int = 5
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"unknown mode {self.mode!r}; known modes: {', '.join(MODES)}")
-        if self.max_consecutive_failures < 1:
-            raise ValueError(f"max_consecutive_failures must be 1 or more; got {self.max_consecutive_failures}")
+__all__ = ["Executor", "InferenceFailure"]
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """The running chunk: limited to the embodiment's range, anchored in time; `raw` before it was limited."""
-
-    request_id: int
-    chunk: ActionChunk
-    raw: FloatArray
-
-
-class Executor:
+class Executor(Planner):
     """Runs one episode; make a new one for the next (the delay estimator may be shared).
 
     Args:
         metadata: what the policy says about itself.
-        config: mode and execute horizon.
+        config: mode, horizons, limits of patience.
         transport: the way to the policy.
         delay_estimator: tells the delay to promise, learns from every reply.
+        action_filter: sees every command before the limits of motion do; may take the robot over for some ticks.
+        camera_check: watches the pictures: with a stale one nothing is asked, without any the robot comes to rest.
+        sinks: get everything that enters and leaves.
 
     Attributes:
         trace, requests, counters: see `trace`.
 
     Raises:
-        ValueError: the execute horizon is not in 1..H, or the embodiment's rates differ (a row is a tick).
+        ValueError: the execute horizon is not in 1..H, or commands are wanted less often than the policy has rows.
     """
 
     def __init__(
-        self, metadata: PolicyMetadata, config: ExecutorConfig, transport: Transport, delay_estimator: DelayEstimator
+        self,
+        metadata: PolicyMetadata,
+        config: ExecutorConfig,
+        transport: Transport,
+        delay_estimator: DelayEstimator,
+        *,
+        action_filter: ActionFilter | None = None,
+        camera_check: CameraCheck | None = None,
+        sinks: Sequence[TraceSink] = (),
     ) -> None:
-        chunks.check_execute_horizon(config.execute_horizon, metadata.horizon)
         embodiment = metadata.embodiment
-        if embodiment.policy_hz != embodiment.control_hz:
+        if embodiment.control_hz < embodiment.policy_hz:
             raise ValueError(
-                f"{embodiment.name}: policy_hz {embodiment.policy_hz:g} differs from control_hz "
-                f"{embodiment.control_hz:g}; this executor sends one row per tick and does not resample"
+                f"{embodiment.name}: control_hz {embodiment.control_hz:g} is below policy_hz {embodiment.policy_hz:g}; "
+                "every row of a chunk needs a command"
             )
-        self.metadata = metadata
-        self.config = config
-        self.trace: list[TickRecord] = []
-        self.requests: list[RequestRecord] = []
-        self.counters = Counters()
-        self._transport = transport
-        self._delay_estimator = delay_estimator
-        self._low = np.asarray([dimension.low for dimension in embodiment.actions], dtype=np.float32)
-        self._high = np.asarray([dimension.high for dimension in embodiment.actions], dtype=np.float32)
-        self._num_usable_rows = config.execute_horizon if config.mode == "sync" else metadata.horizon
-        self._plan: _Plan | None = None
-        self._observation: Observation | None = None
-        self._in_flight: RequestRecord | None = None
-        self._num_rows_since_request = 0
-        self._num_ticks_since_request = 0
-        self._num_failures = 0
+        super().__init__(metadata, config, transport, delay_estimator, sinks)
+        self.trace: MutableSequence[TickRecord] = keep(config.num_kept)
+        self._filter = action_filter
+        self._camera_check = camera_check
+        self._position = -math.inf
+        self._last_state: State | None = None
+        self._control_tick = -1
         self._is_awaiting_command = False
 
-    def observe(self, observation: Observation, now_s: float | None = None) -> None:
+    def observe(self, observation: Observation, now_s: float | None = None, phase: float = 0.0) -> None:
         """Phase 1 of tick `observation.tick`: take arrived replies, then submit a request if one is due.
 
         Args:
-            observation: of the tick after the last one. If ticks are missing (a stalled loop), no row was executed in
-                them: the running plan moves back by as many ticks, and they are counted.
+            observation: of the tick after the last one. If ticks are missing (a stalled loop), no row was played in
+                them: the running plan moves back by as many, and they are counted.
             now_s: the driving clock, for the records; the observation's own time stamp if left out.
+            phase: where in its tick the next command lies, 0 <= phase < 1; see `rates`.
 
         Raises:
             ValueError: a wrong state length, or a tick that is not after the last one.
@@ -120,154 +97,229 @@ class Executor:
         if self._is_awaiting_command:
             raise RuntimeError(f"observe(tick {observation.tick}) before command() of the last observation")
         self.metadata.embodiment.check_state(observation.state)
-        self._skip_to(observation.tick)
+        if self._observation is not None and observation.tick <= self._observation.tick:
+            raise ValueError(
+                f"observation.tick must be above the last one, {self._observation.tick}; got {observation.tick}"
+            )
+        if self.prompt is not None:
+            observation = replace(observation, prompt=self.prompt)
+        now_s = observation.timestamp_s if now_s is None else now_s
+        for sink in self._sinks:
+            sink.observation(observation, now_s)
         self._observation = observation
         self._is_awaiting_command = True
-        self._take_replies(observation.tick)
-        if self._in_flight is None and self._is_request_due(observation.tick):
-            self._submit(observation, observation.timestamp_s if now_s is None else now_s)
+        self._pass_over(observation.tick + phase)
+        self._check_robot(observation)
+        self._check_cameras(observation, now_s)
+        self._take_replies(observation.tick + phase)
+        if self._book.give_up_if_overdue(observation.tick, self._delay_estimator.estimate()):
+            self._committed.clear()
+        if self._is_request_due(observation.tick + phase):
+            self._submit(observation, observation.tick + phase, now_s)
 
-    def command(self, now_s: float | None = None) -> Action:
-        """Phase 2: take arrived replies, hand over if there is a new chunk, and return the command of this tick.
+    def command(self, now_s: float | None = None, phase: float = 0.0) -> Action:
+        """Phase 2: the command of this control tick. In the first one of a tick arrived replies are taken once more.
 
-        Every command is inside the embodiment's range. Without a row to run it is `embodiment.hold`.
+        Every command is inside the embodiment's limits. Without a row to play it comes to rest and stays there.
+
+        Args:
+            now_s: the driving clock, for the records. phase: as in `observe`, growing within a tick.
 
         Raises:
             InferenceFailure: too many inferences failed in a row.
-            RuntimeError: `observe` was not called for this tick.
+            RuntimeError: `observe` was not called for this tick, or the phase does not grow.
         """
-        if self._observation is None or not self._is_awaiting_command:
-            raise RuntimeError("command() needs observe() first, once per tick")
         observation = self._observation
-        self._is_awaiting_command = False
-        self._take_replies(observation.tick)
-        record = self._next_record(observation, observation.timestamp_s if now_s is None else now_s)
+        if observation is None or observation.tick + phase <= self._position + SAME:
+            raise RuntimeError("command() needs observe() first, once per tick, and a growing phase within a tick")
+        position = observation.tick + phase
+        if self._is_awaiting_command:
+            self._take_replies(position)
+            self._is_awaiting_command = False
+        else:
+            self._pass_over(position)
+        self._position = position
+        self._control_tick += 1
+        self._num_ticks_since_request += phase < self._step - SAME
+        record = self._next_record(observation, position, observation.timestamp_s if now_s is None else now_s)
+        self._count(record)
         self.trace.append(record)
-        self.counters.num_ticks += 1
-        self.counters.num_clipped += not np.array_equal(record.values, record.raw)
-        self._num_ticks_since_request += 1
+        for sink in self._sinks:
+            sink.tick(record)
         return Action(values=record.values, tick=record.tick)
 
     def close(self) -> None:
         """Close the transport; a request in flight stays `in flight` in the records."""
         self._transport.close()
 
-    def _skip_to(self, tick: int) -> None:
-        if not self.trace:
+    # Time
+
+    def _pass_over(self, position: float) -> None:
+        """Control ticks that were never offered: the robot stood still in them, so the plan waits."""
+        missing = position - self._position - self._step
+        if not math.isfinite(missing) or missing <= SAME:
             return
-        num_skipped = tick - self.trace[-1].tick - 1
-        if num_skipped < 0:
-            raise ValueError(f"observation.tick must be above the last one, {self.trace[-1].tick}; got {tick}")
-        if num_skipped and self._plan is not None:
-            self._plan = replace(self._plan, chunk=chunks.postpone(self._plan.chunk, num_skipped))
-        self.counters.num_skipped_ticks += num_skipped
+        self.counters.num_skipped_ticks += round(missing / self._step)
+        if self._plan is not None:
+            self._plan.start += missing
+        self._ensemble = [(start + missing, rows, tick) for start, rows, tick in self._ensemble]
 
-    def _is_request_due(self, tick: int) -> bool:
-        return self._plan is None or chunks.row_at(self._plan.chunk, tick) >= self.config.execute_horizon
+    # Moving
 
-    def _submit(self, observation: Observation, now_s: float) -> None:
-        delay, prefix = self._promise(observation.tick)
-        request = Request(len(self.requests), observation, prefix, delay)
-        self._in_flight = RequestRecord(request.id, observation.tick, now_s, prefix, delay)
-        self.requests.append(self._in_flight)
-        self.counters.num_requests += 1
-        self._num_rows_since_request = 0
-        self._num_ticks_since_request = 0
-        self._transport.submit(request)
+    def _next_record(self, observation: Observation, position: float, now_s: float) -> TickRecord:
+        if self.human_values is not None:
+            values = self.human_values
+            return self._record(position, now_s, "human", self._limiter.follow(values, values), values)
+        if self._takeover_ticks:
+            return self._filtered(observation, position, now_s)
+        if self._is_blocked:
+            measured = self.metadata.embodiment.reference_of(observation.state)
+            return self._record(position, now_s, "stop", self._limiter.follow(measured, measured), measured)
+        if self._plan is not None and not self._plan.is_over and not self.is_idle:
+            return self._played(observation, self._plan, position, now_s)
+        return self._stopped(observation, position, now_s)
 
-    def _promise(self, tick: int) -> tuple[int, FloatArray]:
-        """The delay to promise and the prefix that keeps the promise: (0, empty) where nothing is promised."""
-        action_dim = self.metadata.embodiment.action_dim
-        is_running = self._plan is not None and chunks.row_at(self._plan.chunk, tick) < self._num_usable_rows
-        if self.config.mode != "prefix" or self._plan is None or not is_running:
-            return 0, chunks.promise(None, tick, 0, action_dim)
-        estimate = self._delay_estimator.estimate()
-        delay = chunks.clamp_delay(estimate, self.config.execute_horizon, self.metadata.horizon)
-        self.counters.num_delay_clamped += delay < estimate
-        self.counters.num_untrained += delay > self.metadata.max_trained_prefix
-        num_rows = min(delay, self.metadata.max_trained_prefix)
-        return delay, chunks.promise(self._plan.chunk, tick, num_rows, action_dim)
+    def _played(self, observation: Observation, plan: Plan, position: float, now_s: float) -> TickRecord:
+        if self._is_approaching:
+            target = plan.path.at(plan.row_at(position))
+            if self._limiter.distance(target) > 1.0:
+                plan.start += self._step
+                values = self._limiter.follow(target, target, speed=self.config.start_speed)
+                return self._record(position, now_s, "start", values, target.astype(np.float32), plan)
+            self._is_approaching = False
+        played = advance(plan, position)
+        if played is None:
+            return self._stopped(observation, position, now_s)
+        row, target, following = played
+        is_slowed = plan.progress.speed < plan.progress.full_speed
+        self.counters.num_slowed += is_slowed and not plan.is_over
+        if self._committed:
+            target = self._committed.popleft()
+            following = self._committed[0] if self._committed else following
+            values = self._limiter.follow(target, following, is_committed=True)
+            if not self._limiter.is_on_reference:
+                self._break_promise()
+        elif self._filter is not None:
+            return self._filtered(observation, position, now_s, target, following, plan, row)
+        else:
+            values = self._limiter.follow(target, following)
+        raw = plan.raw[int(row)] if row == int(row) else target.astype(np.float32)
+        return self._record(position, now_s, "run", values, raw, plan, row)
 
-    def _take_replies(self, tick: int) -> None:
-        for reply in self._transport.poll(tick):
-            request = self._in_flight
-            if request is None or reply.request_id != request.id:
-                self.counters.num_unknown_replies += 1
-                continue
-            self._in_flight = None
-            request.arrival_tick = tick
-            request.num_ticks_waited = self._num_ticks_since_request
-            reason = self._objection(request, reply)
-            if reply.chunk is None or reason:
-                self._reject(request, reason)
-            else:
-                self._accept(request, reply.chunk)
+    def _stopped(self, observation: Observation, position: float, now_s: float) -> TickRecord:
+        last = self.trace[-1] if self.trace else None
+        last_command = Action(last.values, last.tick) if last else None
+        raw = self.metadata.embodiment.hold(observation, last_command).values
+        values = self._limiter.stop()
+        state: State = "hold" if self._limiter.stands_still else "stop"
+        return self._record(position, now_s, state, values, raw)
 
-    def _objection(self, request: RequestRecord, reply: Reply) -> str:
-        if reply.chunk is None:
-            return f"inference failed: {reply.error}"
-        return chunks.objection(
-            reply.chunk,
-            observation_tick=request.observation_tick,
-            action_prefix=request.action_prefix,
-            horizon=self.metadata.horizon,
-            policy_id=self.metadata.policy_id,
-            value_range=self._high - self._low,
+    def _filtered(
+        self,
+        observation: Observation,
+        position: float,
+        now_s: float,
+        target: Vector | None = None,
+        following: Vector | None = None,
+        plan: Plan | None = None,
+        row: float = -1.0,
+    ) -> TickRecord:
+        """Through the filter: it may correct a row, or claim the robot for some ticks (then there is no row)."""
+        assert self._filter is not None
+        wanted = self._limiter.state.position if target is None else target
+        action = Action(wanted.astype(np.float32), observation.tick)
+        answer = self._filter.filter(observation, action)
+        if isinstance(answer, Takeover):
+            if not self._takeover_ticks:
+                self._drop_plan(f"take-over by a filter: {answer.reason}")
+                self._tell("filter takes over", reason=answer.reason, remaining_ticks=answer.remaining_ticks)
+            self._takeover_ticks = answer.remaining_ticks
+            values = answer.action.values
+            return self._record(position, now_s, "filter", self._limiter.follow(values, values), values)
+        if target is None or following is None or plan is None:
+            self._takeover_ticks = 0
+            self._tell("filter hands back")
+            return self._stopped(observation, position, now_s)
+        self._is_altered = not np.array_equal(answer.values, action.values)
+        if self._is_altered:
+            following = following + (answer.values - target)
+            target = answer.values.astype(np.float64)
+            self._break_promise()
+        return self._record(position, now_s, "run", self._limiter.follow(target, following), answer.values, plan, row)
+
+    def _break_promise(self) -> None:
+        self._committed.clear()
+        if self._book.in_flight is not None and not self._book.in_flight.is_broken:
+            self._book.in_flight.is_broken = len(self._book.in_flight.action_prefix) > 0
+            self.counters.num_broken_promises += self._book.in_flight.is_broken
+
+    def _record(
+        self,
+        position: float,
+        now_s: float,
+        state: State,
+        values: FloatArray,
+        raw: FloatArray,
+        plan: Plan | None = None,
+        row: float = -1.0,
+    ) -> TickRecord:
+        assert self._observation is not None
+        played = plan if state == "run" else None
+        return TickRecord(
+            tick=self._observation.tick,
+            state=state,
+            values=values,
+            raw=raw,
+            chunk_id=played.record.id if played else -1,
+            row=int(row) if played else -1,
+            observation_tick=played.chunk.observation_tick if played else -1,
+            sent_s=now_s,
+            is_promised=played is not None and row < len(played.record.action_prefix),
+            control_tick=self._control_tick,
+            phase=position - self._observation.tick,
+            prompt=self._observation.prompt,
         )
 
-    def _reject(self, request: RequestRecord, reason: str) -> None:
-        self._end(request, "rejected")
-        request.reason = reason
-        self.counters.rejections[reason.split(":")[0]] += 1
-        self._num_failures += 1
-        if self._num_failures >= self.config.max_consecutive_failures:
-            raise InferenceFailure(f"{self._num_failures} inferences in a row were rejected; the last: {reason}")
+    def _count(self, record: TickRecord) -> None:
+        counters = self.counters
+        counters.num_ticks += 1
+        counters.num_holds += record.state in ("stop", "hold")
+        if record.state in ("stop", "hold") and self._last_state == "run" and self.mode != "sync":
+            counters.num_stops += 1
+            self._tell("stop", state=record.state)
+        low, high = self._limiter.low, self._limiter.high
+        counters.num_clipped += bool(((record.raw < low) | (record.raw > high)).any())
+        counters.num_limited += not np.array_equal(record.values, record.raw)
+        self._last_state = record.state
 
-    def _accept(self, request: RequestRecord, chunk: ActionChunk) -> None:
-        """Splice: anchor the new chunk at the rows really consumed, with its prefix rows as promised."""
-        self._num_failures = 0
-        self._delay_estimator.record(request.num_ticks_waited)
-        request.consumed = self._num_rows_since_request
-        request.duration_s = chunk.duration_s
-        is_late = self.config.mode == "prefix" and request.consumed > len(request.action_prefix)
-        self._supersede_unused_plan(request.arrival_tick)
-        self._end(request, "late" if is_late else "used")
-        continued = chunks.continue_prefix(chunk, request.action_prefix)
-        anchored = chunks.anchor(continued, request.arrival_tick, request.consumed)
-        limited = replace(anchored, actions=chunks.limit(anchored.actions, self._low, self._high))
-        self._plan = _Plan(request.id, limited, anchored.actions)
+    # Watching the robot
 
-    def _supersede_unused_plan(self, tick: int) -> None:
-        """A plan accepted in this very tick has not sent a row yet; what replaces it supersedes it."""
-        if self._plan is not None and self.requests[self._plan.request_id].arrival_tick == tick:
-            record = self.requests[self._plan.request_id]
-            self.counters.outcomes[record.outcome] -= 1
-            self._end(record, "superseded")
+    def _check_robot(self, observation: Observation) -> None:
+        """Before the first command: begin where the robot is. Later: one that does not follow is blocked.
 
-    def _end(self, request: RequestRecord, outcome: Outcome) -> None:
-        request.outcome = outcome
-        self.counters.outcomes[outcome] += 1
+        Then the command comes back to where the robot is, and the next plan starts from there.
+        """
+        if self._last_state is None:
+            self._limiter.reset(self.metadata.embodiment.reference_of(observation.state))
+            return
+        behind_s = self._limiter.lag_s(observation.state)
+        if not self._is_blocked and behind_s > self.config.tracking_limit_s:
+            self._is_blocked = True
+            self._drop_plan("the robot does not follow")
+            self._tell("blocked", behind_s=behind_s, limit_s=self.config.tracking_limit_s)
+        elif self._is_blocked and behind_s < 0.5 * self.config.tracking_limit_s and self._limiter.is_at_rest:
+            self._is_blocked = False
+            self._tell("follows again", behind_s=behind_s)
 
-    def _next_record(self, observation: Observation, now_s: float) -> TickRecord:
-        tick = observation.tick
-        if self._plan is not None:
-            row = chunks.row_at(self._plan.chunk, tick)
-            if row < self._num_usable_rows:
-                self._num_rows_since_request += 1
-                return TickRecord(
-                    tick=tick,
-                    state="run",
-                    values=self._plan.chunk.actions[row],
-                    raw=self._plan.raw[row],
-                    chunk_id=self._plan.request_id,
-                    row=row,
-                    observation_tick=self._plan.chunk.observation_tick,
-                    sent_s=now_s,
-                    is_promised=row < self._plan.chunk.prefix_length,
-                )
-        was_running = bool(self.trace) and self.trace[-1].state == "run"
-        self.counters.num_underruns += was_running and self.config.mode != "sync"
-        self.counters.num_holds += 1
-        last_command = Action(self.trace[-1].values, self.trace[-1].tick) if self.trace else None
-        raw = self.metadata.embodiment.hold(observation, last_command).values
-        return TickRecord(tick, "hold", chunks.limit(raw, self._low, self._high), raw, -1, -1, -1, now_s)
+    def _check_cameras(self, observation: Observation, now_s: float) -> None:
+        if self._camera_check is None:
+            return
+        verdict = self._camera_check.check(observation, now_s)
+        self._is_fit_to_ask = verdict.kind == "ok"
+        if verdict.kind == "fault" and not self._is_blind:
+            self._is_blind = True
+            self._drop_plan("blind")
+            self._tell("blind", reason=verdict.reason, view=verdict.view)
+        elif verdict.kind == "ok" and self._is_blind:
+            self._is_blind = False
+            self._tell("sees again")

@@ -3,10 +3,10 @@
 A `TraceSink` gets everything an executor saw and did, in order, while it happens: enough to play it again bit by bit.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -102,12 +102,15 @@ class RequestRecord:
         promised_delay: d in ticks; 0 where nothing is promised (other modes, no running chunk).
         arrival_tick: the tick in which the reply was taken; -1 before.
         num_ticks_waited: commands sent (rows and holds) between the observation and the arrival; -1 before.
-        consumed: r, the rows among these: the row at which the new chunk took over; -1 before and when rejected.
+        consumed: r, the rows played in that time (a fraction after a slow-down): the row at which the new chunk took
+            over; -1 before and when it did not.
         outcome: `used`; `late` (used, r beyond the promise); `rejected` (by a check of the reply); `superseded`
             (accepted, and replaced before any of its rows ran); `timed out` (asked again); `discarded` (pause, task
             change, take-over, or too late to be worth a jump); or still `in flight`.
         reason: why it was rejected, else empty.
         duration_s: the inference's own time as the policy measured it; 0 before and when it failed.
+        is_bridged: it disagreed with what had been sent, so the hand-over was a motion within the limits.
+        is_broken: other rows were sent than it had promised.
     """
 
     id: int
@@ -117,10 +120,12 @@ class RequestRecord:
     promised_delay: int
     arrival_tick: int = -1
     num_ticks_waited: int = -1
-    consumed: int = -1
+    consumed: float = -1
     outcome: Outcome = "in flight"
     reason: str = ""
     duration_s: float = 0.0
+    is_bridged: bool = False
+    is_broken: bool = False
 
 
 @dataclass(slots=True)
@@ -128,33 +133,44 @@ class Counters:
     """What happened, in numbers.
 
     Args:
-        num_ticks: commands sent. num_holds: those that held still.
+        num_ticks: commands sent. num_holds: those that were no row of a chunk and no order of somebody else: coming to
+            rest and standing still.
+        num_stops: how often an asynchronous mode ran out of rows and began to stop. num_slowed: commands that played a
+            plan slower than its own speed because it was about to end.
         num_requests: inferences asked for.
         outcomes: how they ended, by outcome; with the one in flight they sum up to `num_requests`.
-        num_underruns: how often an asynchronous mode ran out of rows and began to hold.
+        num_bridged: hand-overs that disagreed with what had been sent.
         num_untrained: requests whose promised delay is beyond the policy's largest trained prefix.
         num_delay_clamped: requests whose estimated delay did not fit `d <= s <= H - d`.
-        num_clipped: commands changed by the embodiment's range.
-        num_skipped_ticks: ticks that were never offered to the executor (a stalled control loop).
-        num_unknown_replies: replies to no open request (duplicates, strays); ignored.
+        num_broken_promises: requests whose promised rows were then not sent (a filter, a stall); their replies are
+            refused.
+        num_clipped: commands changed by the range. num_limited: by any limit of motion (range, velocity, ...).
+        num_skipped_ticks: control ticks that were never offered to the executor (a stalled control loop).
+        num_ignored_replies: replies to no open request (duplicates, strays, answers to a request that was given up).
+        num_withheld: requests that were due and not made, because the observation was not fit for it.
         rejections: rejected replies per kind of reason.
     """
 
     num_ticks: int = 0
     num_holds: int = 0
     num_requests: int = 0
-    num_underruns: int = 0
+    num_stops: int = 0
+    num_slowed: int = 0
+    num_bridged: int = 0
     num_untrained: int = 0
     num_delay_clamped: int = 0
+    num_broken_promises: int = 0
     num_clipped: int = 0
+    num_limited: int = 0
     num_skipped_ticks: int = 0
-    num_unknown_replies: int = 0
+    num_ignored_replies: int = 0
+    num_withheld: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     rejections: Counter[str] = field(default_factory=Counter)
 
     @property
     def num_late(self) -> int:
-        """Replies in mode `prefix` whose hand-over lay beyond the promised rows."""
+        """Replies used with a hand-over beyond the promised rows."""
         return self.outcomes["late"]
 
     @property
@@ -164,8 +180,13 @@ class Counters:
 
     @property
     def idle_share(self) -> float:
-        """Share of the commands that held still, 0..1; r / (s + r) in mode `sync`. 0 before the first command."""
+        """Share of the commands without a row, 0..1; r / (s + r) in mode `sync`. 0 before the first command."""
         return self.num_holds / self.num_ticks if self.num_ticks else 0.0
+
+
+def keep(num_kept: int | None) -> MutableSequence[Any]:
+    """Where records go: a list, or the newest `num_kept` of them (a deque, which has no slices)."""
+    return [] if num_kept is None else deque(maxlen=num_kept)
 
 
 def commands(trace: Sequence[TickRecord]) -> FloatArray:

@@ -12,24 +12,42 @@ import numpy as np
 
 from cerebella.interfaces import Policy, Reply, Request
 from cerebella.runtime.clock import Clock
-from cerebella.types import ActionChunk, FloatArray, Observation
+from cerebella.types import ActionChunk, Observation
 
-InferBatch = Callable[[list[Observation], list[FloatArray]], list[ActionChunk]]
-"""Many observations and their action prefixes in, one chunk for each out, in the same order."""
+InferBatch = Callable[[list[Request]], list[ActionChunk]]
+"""Many requests in, one chunk for each out, in the same order."""
 
 _JOIN_TIMEOUT_S = 30.0
 
 
 def batched(policy: Policy) -> InferBatch:
-    """The policy's own `infer_batch` if it has one, else its `infer`, one observation after the other."""
-    own = getattr(policy, "infer_batch", None)
-    if own is not None:
-        return own
+    """Answers requests by the policy's own `infer_batch` if it has one, else by its `infer`, one after the other.
 
-    def infer_batch(observations: list[Observation], prefixes: list[FloatArray]) -> list[ActionChunk]:
-        return [policy.infer(*pair) for pair in zip(observations, prefixes, strict=True)]
+    Requests with guidance go to its `infer_guided_batch` or `infer_guided`; a policy that has neither fails.
+    """
+    plainly = getattr(policy, "infer_batch", None) or _one_by_one(policy.infer)
+    one_guided = getattr(policy, "infer_guided", None)
+    guided = getattr(policy, "infer_guided_batch", None) or (one_guided and _one_by_one(one_guided))
+
+    def infer_batch(requests: list[Request]) -> list[ActionChunk]:
+        chunks: dict[int, ActionChunk] = {}
+        plain = [request for request in requests if request.guidance is None]
+        if plain:
+            answers = plainly([request.observation for request in plain], [request.action_prefix for request in plain])
+            chunks |= zip(map(id, plain), answers, strict=True)
+        drawn = [request for request in requests if request.guidance is not None]
+        if drawn:
+            if guided is None:
+                raise ValueError(f"the policy {policy.metadata.policy_id} has no infer_guided: mode 'guided' needs it")
+            answers = guided([request.observation for request in drawn], [request.guidance for request in drawn])
+            chunks |= zip(map(id, drawn), answers, strict=True)
+        return [chunks[id(request)] for request in requests]
 
     return infer_batch
+
+
+def _one_by_one(infer: Callable[..., ActionChunk]) -> Callable[..., list[ActionChunk]]:
+    return lambda *columns: [infer(*row) for row in zip(*columns, strict=True)]
 
 
 class InferenceQueue:
@@ -105,6 +123,8 @@ class VirtualTransport:
 class ThreadTransport:
     """One worker thread calls the policy; the control thread never waits for it.
 
+    Of the requests that wait while the worker is busy only the newest is answered: the others were given up.
+
     Args:
         policy: called from the worker thread only.
         clock: the one that drives the control loop.
@@ -152,12 +172,18 @@ class ThreadTransport:
             raise RuntimeError(f"the policy's inference did not return within {_JOIN_TIMEOUT_S:g} s of close()")
 
     def _work(self) -> None:
-        while (item := self._requests.get()) is not None and not self._is_closed.is_set():
+        while (item := self._newest()) is not None and not self._is_closed.is_set():
             request, ready_s = item
             [reply] = _evaluate(self._infer_batch, [request])
             if self._is_closed.wait(max(0.0, ready_s - self._clock.now_s())):
                 return
             self._replies.put(reply)
+
+    def _newest(self) -> tuple[Request, float] | None:
+        item = self._requests.get()
+        while item is not None and not self._requests.empty():
+            item = self._requests.get()
+        return item
 
 
 def warm_up(policy: Policy, observation: Observation, num_calls: int, clock: Clock) -> list[float]:
@@ -169,7 +195,7 @@ def warm_up(policy: Policy, observation: Observation, num_calls: int, clock: Clo
     durations_s: list[float] = []
     for _ in range(num_calls):
         start_s = clock.now_s()
-        infer_batch([observation], [empty])
+        infer_batch([Request(0, observation, empty, 0)])
         durations_s.append(clock.now_s() - start_s)
     return durations_s
 
@@ -177,7 +203,7 @@ def warm_up(policy: Policy, observation: Observation, num_calls: int, clock: Clo
 def _evaluate(infer_batch: InferBatch, requests: list[Request]) -> list[Reply]:
     """One reply per request. If the batch fails, each request is tried alone, so that one cannot spoil the others."""
     try:
-        chunks = infer_batch([request.observation for request in requests], [r.action_prefix for r in requests])
+        chunks = infer_batch(requests)
         if len(chunks) != len(requests):
             raise ValueError(f"infer_batch returned {len(chunks)} chunks for {len(requests)} observations")
         if foreign := [chunk for chunk in chunks if not isinstance(chunk, ActionChunk)]:

@@ -17,6 +17,7 @@ import torch
 from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.interfaces import PolicyMetadata
 from cerebella.models.checkpoint import load_weights, save_weights, stored_dtype
+from cerebella.models.guidance import BETA
 from cerebella.models.published import read_released_config, released_fields
 from cerebella.models.vla import VLA, build
 from cerebella.policies.released.modeling import MiBoTForActionGeneration
@@ -48,6 +49,7 @@ def read_released(
     num_flow_steps: int | None = None,
     dtype: torch.dtype | None = None,
     name: str | None = None,
+    guidance_beta: float = BETA,
 ) -> VLAPolicy:
     """A released checkpoint as a policy for one of its robot types; see `directory.load_policy` for the arguments.
 
@@ -92,7 +94,7 @@ def read_released(
         statistics_hash=statistics.hash,
     )
     log_loaded(directory, model, robot_type, num_flow_steps)
-    return VLAPolicy(model, processor, metadata, num_flow_steps)
+    return VLAPolicy(model, processor, metadata, num_flow_steps, guidance_beta)
 
 
 def save_released(policy: VLAPolicy, directory: Path, dtype: torch.dtype = torch.bfloat16) -> None:

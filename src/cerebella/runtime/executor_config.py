@@ -1,0 +1,95 @@
+"""How chunks are run: mode, horizons, and what to do when something is late or wrong."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from cerebella.interfaces import PolicyMetadata
+
+Mode = Literal["sync", "naive", "ensemble", "guided", "prefix"]
+MODES: tuple[str, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    """How chunks are run. Ticks are those of the policy rate.
+
+    Args:
+        mode: one of `MODES`.
+        execute_horizon: s, rows of a chunk before the next request; 1..H.
+        reply_timeout: ticks after which a request is given up and asked again with the newest observation. At least twice
+            the estimated delay; doubled with every time-out in a row, so that a slow policy is heard in the end.
+        late_tolerance: a reply beyond its promise takes over at once if the rows that it missed lie within this many
+            ticks of motion at full velocity of what was sent instead.
+        max_discards: so many replies in a row may be thrown away for being late while the plan lasts; the next one is
+            used with a bridge, so that there is always progress.
+        degrade_after: so many replies in a row beyond the longest trained prefix switch the modes `prefix` and `guided`
+            to waiting (`sync`) until the delay fits again; None never does.
+        start_tolerance: a first row farther from the measured pose than this many ticks at full velocity is approached
+            slowly before the plan runs.
+        start_speed: share of the velocity limits used for that, above 0, up to 1.
+        tracking_limit_s: a robot farther from its command than it could move in this time is blocked: the plan is
+            dropped, the command comes back to the measured pose, and the next plan starts from there.
+        ensemble_decay: mode `ensemble`: a chunk's weight is exp(-decay * age in ticks), 0 or more.
+        max_consecutive_failures: so many rejected replies in a row raise an `InferenceFailure`; None keeps the robot
+            still and keeps asking, ever less often.
+        num_kept: newest commands and requests that stay in memory; None keeps all.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    mode: Mode
+    execute_horizon: int
+    reply_timeout: int = 60
+    late_tolerance: float = 1.0
+    max_discards: int = 1
+    degrade_after: int | None = 20
+    start_tolerance: float = 3.0
+    start_speed: float = 0.2
+    tracking_limit_s: float = 0.5
+    ensemble_decay: float = 0.1
+    max_consecutive_failures: int | None = None
+    num_kept: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"unknown mode {self.mode!r}; known modes: {', '.join(MODES)}")
+        least: dict[str, float] = {
+            "reply_timeout": 1,
+            "late_tolerance": 0,
+            "max_discards": 0,
+            "degrade_after": 1,
+            "start_tolerance": 0,
+            "tracking_limit_s": 0,
+            "ensemble_decay": 0,
+            "max_consecutive_failures": 1,
+            "num_kept": 1,
+        }
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= lowest:
+                raise ValueError(f"{name} must be {lowest} or more; got {value}")
+        if not 0 < self.start_speed <= 1:
+            raise ValueError(f"start_speed must be above 0 and at most 1 (a share); got {self.start_speed}")
+
+
+def check_mode(mode: str, metadata: PolicyMetadata) -> None:
+    """Raise a ValueError unless the policy can be run in this mode."""
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}; known modes: {', '.join(MODES)}")
+    if mode == "prefix" and metadata.max_trained_prefix < 1:
+        raise ValueError(
+            f"the policy {metadata.policy_id} was never trained with an action prefix, which mode 'prefix' needs; "
+            f"modes that fit: {', '.join(modes_of(metadata))}"
+        )
+    if mode == "guided" and not metadata.supports_guidance:
+        raise ValueError(
+            f"the policy {metadata.policy_id} cannot be guided at inference time (it has no `infer_guided`), which mode "
+            f"'guided' needs; modes that fit: {', '.join(modes_of(metadata))}"
+        )
+
+
+def modes_of(metadata: PolicyMetadata) -> tuple[str, ...]:
+    """The modes that this policy can be run in."""
+    fits = {"prefix": metadata.max_trained_prefix > 0, "guided": metadata.supports_guidance}
+    return tuple(mode for mode in MODES if fits.get(mode, True))
