@@ -5,6 +5,7 @@ ticks the control loop misses. It is drawn from a seed, played on integer ticks,
 judge does not reuse the executor's arithmetic: a command proves by its tag where it comes from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -134,7 +135,7 @@ def judge(log: Log) -> None:
     _judge_counters(log)
 
 
-def _judge_commands(log: Log, trace: list[TickRecord]) -> None:
+def _judge_commands(log: Log, trace: Sequence[TickRecord]) -> None:
     """E-1: exactly one command per offered tick, in order, the one in the trace; finite and in range."""
     assert [command.tick for command in log.commands] == list(log.scenario.ticks)
     assert [record.tick for record in trace] == list(log.scenario.ticks)
@@ -145,7 +146,7 @@ def _judge_commands(log: Log, trace: list[TickRecord]) -> None:
 
 
 def _judge_row(
-    record: TickRecord, i: int, index_of: dict[int, int], num_runs_before: np.ndarray, requests: list[RequestRecord]
+    record: TickRecord, i: int, index_of: dict[int, int], num_runs_before: np.ndarray, requests: Sequence[RequestRecord]
 ) -> None:
     """E-2, E-6: row k is the k-th row really executed since the chunk's observation; the tag agrees with the trace.
 
@@ -180,7 +181,7 @@ def _judge_hold(log: Log, i: int) -> None:
     assert last.outcome == "in flight" or last.arrival_tick > record.tick or last.outcome == "rejected"
 
 
-def _judge_order(trace: list[TickRecord]) -> None:
+def _judge_order(trace: Sequence[TickRecord]) -> None:
     """E-3: never back to an older plan; rows of one chunk follow each other without gap or repetition."""
     runs = [record for record in trace if record.state == "run"]
     for before, after in pairwise(runs):
@@ -214,7 +215,9 @@ def _judge_request(
         assert (taken.state, taken.chunk_id, taken.row) == ("run", request.id, request.consumed)
         assert (request.outcome == "late") == (scenario.mode == "prefix" and request.consumed > len(prefix))
     has_faulty_prefix = request.id in scenario.forgets and len(prefix) > 0
-    is_bad = request.id in scenario.failures | scenario.nans or has_faulty_prefix
+    value = abs(scenario.values[index_of[request.observation_tick]])
+    is_far = value > 1.5 * scenario.value_limit + 1e-5 and len(prefix) < scenario.horizon
+    is_bad = request.id in scenario.failures | scenario.nans or has_faulty_prefix or is_far
     if is_answered:
         assert request.num_ticks_waited == arrival - index_of[request.observation_tick]
         assert (request.outcome == "rejected") == is_bad

@@ -13,9 +13,16 @@ def make_chunk(horizon: int = 6, start_tick: int = 10, prefix_length: int = 0) -
 
 
 def object_to(chunk: ActionChunk, prefix: FloatArray, policy_id: str = "policy", tick: int = 10) -> str:
-    value_range = np.array([2.0, 4.0], dtype=np.float32)
+    low, high = np.array([[-1.0, -2.0], [1.0, 2.0]], dtype=np.float32)
     return chunks.objection(
-        chunk, observation_tick=tick, action_prefix=prefix, horizon=6, policy_id=policy_id, value_range=value_range
+        chunk,
+        observation_tick=tick,
+        action_prefix=prefix,
+        horizon=6,
+        policy_id=policy_id,
+        low=low,
+        high=high,
+        max_outside=1e9,
     )
 
 

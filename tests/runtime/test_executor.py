@@ -107,10 +107,10 @@ def test_commands_are_limited_and_the_raw_ones_kept() -> None:
     policy = TaggedPolicy(make_metadata(8, 4, make_embodiment(limit=0.5)))
     executor = make_executor(policy, "prefix", 4, lambda number: 2, initial_delay=2)
     for tick in range(20):
-        executor.observe(make_observation(tick, value=3.0))
+        executor.observe(make_observation(tick, value=0.7))
         executor.command()
     assert commands(executor.trace)[:, 3].max() == 0.5
-    assert executor.trace[0].raw[3] == executor.trace[2].raw[3] == 3.0
+    assert executor.trace[0].raw[3] == executor.trace[2].raw[3] == pytest.approx(0.7)
     assert executor.requests[1].action_prefix[:, 3].max() == 0.5
     assert executor.counters.num_rejected == 0
     assert executor.counters.num_clipped > 10

@@ -122,7 +122,9 @@ def objection(
     action_prefix: FloatArray,
     horizon: int,
     policy_id: str,
-    value_range: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    max_outside: float,
 ) -> str:
     """Why this reply must not be executed; empty if it may. The text before the colon is constant per kind of fault.
 
@@ -131,8 +133,11 @@ def objection(
     Args:
         observation_tick, action_prefix: what the request carried; float32[p, action_dim].
         horizon, policy_id: what the policy's metadata promises.
-        value_range: high - low of every action dimension, float32[action_dim], raw units.
+        low, high: the range of every action dimension, float32[action_dim], raw units.
+        max_outside: values up to this share of the range beyond it are limited later; others mean that something is
+            wrong, and the chunk is refused as a whole.
     """
+    value_range = high - low
     wanted = (horizon, len(value_range))
     if chunk.actions.shape != wanted:
         return f"wrong shape: the chunk is float32{list(chunk.actions.shape)}, expected float32{list(wanted)}"
@@ -152,5 +157,12 @@ def objection(
         return (
             f"prefix changed: row {row}, dimension {dimension} came back as {chunk.actions[row, dimension]}, "
             f"promised was {action_prefix[row, dimension]}"
+        )
+    outside = np.maximum(low - chunk.actions, chunk.actions - high) / value_range
+    if outside.max() > max_outside:
+        row, dimension = (int(i) for i in np.unravel_index(int(outside.argmax()), outside.shape))
+        return (
+            f"far outside: row {row}, dimension {dimension} is {chunk.actions[row, dimension]:g}; its range is "
+            f"{low[dimension]:g} .. {high[dimension]:g}"
         )
     return ""

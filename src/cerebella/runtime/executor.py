@@ -26,7 +26,6 @@ from cerebella.interfaces import ActionFilter, PolicyMetadata, Takeover, Transpo
 from cerebella.runtime.camera_check import CameraCheck
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.executor_config import ExecutorConfig
-from cerebella.runtime.interpolation import Vector
 from cerebella.runtime.plan import Plan, advance
 from cerebella.runtime.planner import SAME, InferenceFailure, Planner
 from cerebella.runtime.trace import State, TickRecord, TraceSink, keep
@@ -171,7 +170,7 @@ class Executor(Planner):
             values = self.human_values
             return self._record(position, now_s, "human", self._limiter.follow(values, values), values)
         if self._takeover_ticks:
-            return self._filtered(observation, position, now_s)
+            return self._owned_by_filter(observation, position, now_s)
         if self._is_blocked:
             measured = self.metadata.embodiment.reference_of(observation.state)
             return self._record(position, now_s, "stop", self._limiter.follow(measured, measured), measured)
@@ -193,16 +192,23 @@ class Executor(Planner):
         row, target, following = played
         is_slowed = plan.progress.speed < plan.progress.full_speed
         self.counters.num_slowed += is_slowed and not plan.is_over
-        if self._committed:
+        is_committed = bool(self._committed)
+        if is_committed:
             target = self._committed.popleft()
             following = self._committed[0] if self._committed else following
-            values = self._limiter.follow(target, following, is_committed=True)
-            if not self._limiter.is_on_reference:
+        if self._filter is not None:
+            action = Action(target.astype(np.float32), observation.tick)
+            answer = self._filter.filter(observation, action)
+            if isinstance(answer, Takeover):
+                return self._taken_over(answer, position, now_s)
+            self._is_altered = not np.array_equal(answer.values, action.values)
+            if self._is_altered:
+                following = following + (answer.values - target)
+                target, is_committed = answer.values.astype(np.float64), False
                 self._break_promise()
-        elif self._filter is not None:
-            return self._filtered(observation, position, now_s, target, following, plan, row)
-        else:
-            values = self._limiter.follow(target, following)
+        values = self._limiter.follow(target, following, is_committed=is_committed)
+        if is_committed and not self._limiter.is_on_reference:
+            self._break_promise()
         raw = plan.raw[int(row)] if row == int(row) else target.astype(np.float32)
         return self._record(position, now_s, "run", values, raw, plan, row)
 
@@ -214,38 +220,24 @@ class Executor(Planner):
         state: State = "hold" if self._limiter.stands_still else "stop"
         return self._record(position, now_s, state, values, raw)
 
-    def _filtered(
-        self,
-        observation: Observation,
-        position: float,
-        now_s: float,
-        target: Vector | None = None,
-        following: Vector | None = None,
-        plan: Plan | None = None,
-        row: float = -1.0,
-    ) -> TickRecord:
-        """Through the filter: it may correct a row, or claim the robot for some ticks (then there is no row)."""
+    def _owned_by_filter(self, observation: Observation, position: float, now_s: float) -> TickRecord:
+        """A filter has claimed this tick: its own command, or the robot back (then it comes to rest)."""
         assert self._filter is not None
-        wanted = self._limiter.state.position if target is None else target
-        action = Action(wanted.astype(np.float32), observation.tick)
+        action = Action(self._limiter.state.position.astype(np.float32), observation.tick)
         answer = self._filter.filter(observation, action)
         if isinstance(answer, Takeover):
-            if not self._takeover_ticks:
-                self._drop_plan(f"take-over by a filter: {answer.reason}")
-                self._tell("filter takes over", reason=answer.reason, remaining_ticks=answer.remaining_ticks)
-            self._takeover_ticks = answer.remaining_ticks
-            values = answer.action.values
-            return self._record(position, now_s, "filter", self._limiter.follow(values, values), values)
-        if target is None or following is None or plan is None:
-            self._takeover_ticks = 0
-            self._tell("filter hands back")
-            return self._stopped(observation, position, now_s)
-        self._is_altered = not np.array_equal(answer.values, action.values)
-        if self._is_altered:
-            following = following + (answer.values - target)
-            target = answer.values.astype(np.float64)
-            self._break_promise()
-        return self._record(position, now_s, "run", self._limiter.follow(target, following), answer.values, plan, row)
+            return self._taken_over(answer, position, now_s)
+        self._takeover_ticks = 0
+        self._tell("filter hands back")
+        return self._stopped(observation, position, now_s)
+
+    def _taken_over(self, claim: Takeover, position: float, now_s: float) -> TickRecord:
+        if not self._takeover_ticks:
+            self._drop_plan(f"take-over by a filter: {claim.reason}")
+            self._tell("filter takes over", reason=claim.reason, remaining_ticks=claim.remaining_ticks)
+        self._takeover_ticks = claim.remaining_ticks
+        values = claim.action.values
+        return self._record(position, now_s, "filter", self._limiter.follow(values, values), values)
 
     def _break_promise(self) -> None:
         self._committed.clear()

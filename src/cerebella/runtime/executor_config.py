@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from cerebella.interfaces import PolicyMetadata
 
 Mode = Literal["sync", "naive", "ensemble", "guided", "prefix"]
-MODES: tuple[str, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class ExecutorConfig:
         start_speed: share of the velocity limits used for that, above 0, up to 1.
         tracking_limit_s: a robot farther from its command than it could move in this time is blocked: the plan is
             dropped, the command comes back to the measured pose, and the next plan starts from there.
+        max_outside: a chunk with a value farther outside its range than this share of the range is refused; less is
+            limited.
         ensemble_decay: mode `ensemble`: a chunk's weight is exp(-decay * age in ticks), 0 or more.
         max_consecutive_failures: so many rejected replies in a row raise an `InferenceFailure`; None keeps the robot
             still and keeps asking, ever less often.
@@ -47,6 +49,7 @@ class ExecutorConfig:
     start_tolerance: float = 3.0
     start_speed: float = 0.2
     tracking_limit_s: float = 0.5
+    max_outside: float = 0.25
     ensemble_decay: float = 0.1
     max_consecutive_failures: int | None = None
     num_kept: int | None = None
@@ -61,6 +64,7 @@ class ExecutorConfig:
             "degrade_after": 1,
             "start_tolerance": 0,
             "tracking_limit_s": 0,
+            "max_outside": 0,
             "ensemble_decay": 0,
             "max_consecutive_failures": 1,
             "num_kept": 1,

@@ -52,7 +52,6 @@ class Planner(Operator):
         self._delay_estimator = delay_estimator
         self._limiter = MotionLimiter(embodiment, embodiment.control_hz)
         self._step = embodiment.policy_hz / embodiment.control_hz
-        self._value_range = np.asarray([a.high - a.low for a in embodiment.actions], dtype=np.float32)
         self._plan: Plan | None = None
         self._committed: deque[Vector] = deque()
         self._ensemble: list[tuple[float, FloatArray, int]] = []
@@ -175,6 +174,8 @@ class Planner(Operator):
             return f"inference failed: {reply.error}"
         if request.is_broken:
             return "promise broken: other rows were sent than the request had promised"
+        if not reply.chunk.actions.any() and self._is_far(np.zeros(self.metadata.embodiment.action_dim)):
+            return "all zero: every number of the chunk is 0, far from where the robot is"
         nothing = request.action_prefix[:0]
         return chunks.objection(
             reply.chunk,
@@ -184,7 +185,9 @@ class Planner(Operator):
             else request.action_prefix,
             horizon=self.metadata.horizon,
             policy_id=self.metadata.policy_id,
-            value_range=self._value_range,
+            low=self._limiter.low,
+            high=self._limiter.high,
+            max_outside=self.config.max_outside,
         )
 
     def _reject(self, request: RequestRecord, reason: str, tick: int) -> None:
@@ -229,14 +232,13 @@ class Planner(Operator):
         sent = [plan.path.at(self._row_at_request + i) for i in range(first, last)]
         missed = [rows[min(i, len(rows) - 1)] for i in range(first, last)]
         worst = max((self._limiter.gap(a, b) for a, b in zip(sent, missed, strict=True)), default=0.0)
-        needed = self._delay_estimator.estimate() + 1
         return late.decide(
             consumed,
             request.promised_delay,
             first,
             worst * self._step,
             self.config.late_tolerance,
-            plan.num_left(position) > needed,
+            plan.num_left(position) > request.promised_delay + 1,
             self._book.num_discards,
             self.config.max_discards,
         )
