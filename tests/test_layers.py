@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cerebella"
 NOUNS = ("types", "embodiment", "arms", "released_robots", "geometry", "interfaces")
-ACTING = tuple(name for name in ("data", "runtime", "serving", "envs") if (PACKAGE / name).exists())
+ACTING = tuple(name for name in ("data", "runtime", "serving", "robots", "envs") if (PACKAGE / name).exists())
 
 
 def modules_of(name: str) -> list[str]:

@@ -11,11 +11,15 @@ from cerebella import __version__
 from cerebella.cli.checks import Doctor, Verify
 from cerebella.cli.data import data
 from cerebella.cli.errors import EXIT_WRONG_USE, check_name, explain_errors
+from cerebella.cli.estop import EStop
 from cerebella.cli.evaluate import Eval
 from cerebella.cli.info import Info
 from cerebella.cli.output import messages_on_stderr
 from cerebella.cli.plan import Plan
 from cerebella.cli.policies import Convert, Push
+from cerebella.cli.run import Run
+from cerebella.cli.serve import Serve
+from cerebella.cli.trace import trace
 from cerebella.cli.train import train
 
 
@@ -34,11 +38,15 @@ COMMANDS: dict[str, tuple[type[Command] | None, str, str]] = {
     "train": (None, "RECIPE [--field value]", "run a recipe, or continue it where it stopped"),
     "data": (None, "inspect|stats|validate|convert|recover", "look at data sets, check, convert and repair them"),
     "eval": (Eval, "SUITE --policy DIR|expert|zero", "success, throughput and real-time figures of a policy"),
+    "run": (Run, "ENV|ROBOT.json --policy DIR|URL", "drive a robot or a simulated one in real time"),
+    "serve": (Serve, "DIR|HUB_ID", "a policy for robots to connect to"),
+    "trace": (None, "info|replay|diff|plot|export|recover", "look at recorded runs, replay, compare, draw and export"),
+    "estop": (EStop, "status|latch|reset", "the emergency stop of a robot"),
     "convert": (Convert, "SOURCE DIR --layout policy|released", "write a policy in our layout, or in the released one"),
     "push": (Push, "DIR OWNER/NAME", "upload a policy to a model hub"),
     "doctor": (Doctor, "", "what this machine can do, and what to install"),
 }
-"""Name -> (arguments, usage, one line). `train` and `data` read their words themselves."""
+"""Name -> (arguments, usage, one line). `train`, `data` and `trace` read their words themselves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +71,8 @@ def _dispatch(words: list[str]) -> int:
         return train(rest)
     if name == "data":
         return data(rest)
+    if name == "trace":
+        return trace(rest)
     arguments = COMMANDS[name][0]
     assert arguments is not None
     return tyro.cli(arguments, args=rest, prog=f"cerebella {name}").run()
