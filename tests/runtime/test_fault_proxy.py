@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
-from cerebella.runtime.instruments.fault_proxy import Fault, FaultProxy, Rule
+from cerebella.runtime.instruments.fault_proxy import FaultProxy
+from cerebella.runtime.instruments.fault_rules import Fault, Rule
 from cerebella.runtime.instruments.framing import Unit, WebsocketSplitter
 from cerebella.runtime.instruments.processes import ServerProcess, frozen
 
