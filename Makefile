@@ -2,6 +2,9 @@
 #
 #   make demo     a trained policy drives a simulated robot in real time; writes outputs/demo/
 #   make test     the fast tests, on a CPU
+#   make test-long   the executor's properties over ten times as many random scenarios, an endurance run, slow tests
+#   make test-faults the real server and robot stubs as processes, broken on purpose; wall-clock time
+#   make test-scale  two replicas under Ray Serve, one killed; brings Ray into build/scale
 #   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
 #                    loads it wherever it is installed, which slows every command
 #   make interop  data sets in and out of the lerobot package; makes .venv-lerobot (8 GB, less with TORCH_INDEX)
@@ -9,7 +12,7 @@
 #   make bench    every measured figure, one JSON line each; bench/full_size.py takes about 10 GB (skipped with less than 12 GB free)
 #   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
 
-.PHONY: demo test test-quant interop check bench install clean
+.PHONY: demo test test-long test-faults test-scale test-quant interop interop-peers check bench install clean
 .NOTPARALLEL:
 
 BIN := .venv/bin
@@ -22,7 +25,14 @@ demo: $(READY)
 	$(BIN)/python examples/01_real_time_demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not sim and not interop"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not sim and not interop and not faults and not scale"
+
+test-long: $(READY)
+	CEREBELLA_SCENARIOS=100000 $(BIN)/python -m pytest -q -n 2 --timeout 7200 tests/runtime/test_executor_properties.py tests/runtime/test_limit_properties.py tests/runtime/test_endurance.py
+	$(BIN)/python -m pytest -q -n 2 --timeout 1800 -m "slow and not faults" tests
+
+test-faults: $(READY)
+	$(BIN)/python -m pytest -q -m faults tests/faults
 
 test-quant: $(READY)
 	$(BIN)/python -m pip install -q --upgrade --no-deps --target build/quant -c constraints.txt torchao
