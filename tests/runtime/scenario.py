@@ -201,8 +201,11 @@ def _judge_request(
     """E-4, E-5, E-6 for one request, against the commands that were really sent."""
     scenario, prefix = log.scenario, request.action_prefix
     first = num_runs_before[index_of[request.observation_tick]]
-    longest = min(scenario.max_trained_prefix, scenario.execute_horizon, scenario.horizon - scenario.execute_horizon)
-    assert len(prefix) <= (longest if scenario.mode == "prefix" else 0)
+    longest = min(scenario.execute_horizon, scenario.horizon - scenario.execute_horizon)
+    if scenario.mode == "prefix":
+        longest = min(longest, scenario.max_trained_prefix)
+    is_promising = scenario.mode in ("prefix", "guided")
+    assert len(prefix) <= (longest if is_promising else 0)
     is_answered = request.outcome != "in flight"
     arrival = index_of[request.arrival_tick] if is_answered else len(index_of)
     num_consumed = num_runs_before[arrival] - first
@@ -213,15 +216,31 @@ def _judge_request(
         assert request.consumed == num_consumed
         taken = log.executor.trace[arrival]
         assert (taken.state, taken.chunk_id, taken.row) == ("run", request.id, request.consumed)
-        assert (request.outcome == "late") == (scenario.mode == "prefix" and request.consumed > len(prefix))
-    has_faulty_prefix = request.id in scenario.forgets and len(prefix) > 0
+        assert (request.outcome == "late") == (is_promising and request.consumed > len(prefix))
+    has_faulty_prefix = scenario.mode == "prefix" and request.id in scenario.forgets and len(prefix) > 0
     value = abs(scenario.values[index_of[request.observation_tick]])
     is_far = value > 1.5 * scenario.value_limit + 1e-5 and len(prefix) < scenario.horizon
     is_bad = request.id in scenario.failures | scenario.nans or has_faulty_prefix or is_far
     if is_answered:
         assert request.num_ticks_waited == arrival - index_of[request.observation_tick]
         assert (request.outcome == "rejected") == is_bad
+        _judge_question(log, request)
+
+
+def _judge_question(log: Log, request: RequestRecord) -> None:
+    """E-5 from the other side: the policy was asked what the record says; guided, with the promised rows first."""
+    prefix = request.action_prefix
+    if log.scenario.mode != "guided":
         assert np.array_equal(log.policy.seen_prefixes[request.id], prefix)
+        return
+    assert len(log.policy.seen_prefixes[request.id]) == 0
+    guided = [r.id for r in log.executor.requests if r.is_guided]
+    if request.is_guided:
+        guidance = log.policy.seen_guidances[guided.index(request.id)]
+        assert guidance.num_frozen == len(prefix)
+        assert np.array_equal(guidance.plan[: len(prefix)], prefix)
+    else:
+        assert len(prefix) == 0
 
 
 def _judge_counters(log: Log) -> None:

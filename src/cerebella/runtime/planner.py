@@ -114,7 +114,9 @@ class Planner(Operator):
         guidance = self._guidance(position, prefix)
         policy_hz = self.metadata.embodiment.policy_hz
         left = math.inf if self._plan is None else self._plan.num_left(position) / policy_hz
-        record = RequestRecord(self._book.next_id, observation.tick, now_s, prefix, delay)
+        record = RequestRecord(
+            self._book.next_id, observation.tick, now_s, prefix, delay, is_guided=guidance is not None
+        )
         self._row_at_request = 0.0 if self._plan is None else self._plan.row_at(position)
         self._num_ticks_since_request = 0
         self._book.open(record)

@@ -111,6 +111,7 @@ class RequestRecord:
         duration_s: the inference's own time as the policy measured it; 0 before and when it failed.
         is_bridged: it disagreed with what had been sent, so the hand-over was a motion within the limits.
         is_broken: other rows were sent than it had promised.
+        is_guided: the policy was shown the running plan instead of a prefix.
     """
 
     id: int
@@ -126,6 +127,7 @@ class RequestRecord:
     duration_s: float = 0.0
     is_bridged: bool = False
     is_broken: bool = False
+    is_guided: bool = False
 
 
 @dataclass(slots=True)

@@ -147,6 +147,7 @@ def encode_request(record: RequestRecord) -> bytes:
             "duration_s": float(record.duration_s),
             "is_bridged": bool(record.is_bridged),
             "is_broken": bool(record.is_broken),
+            "is_guided": bool(record.is_guided),
         },
     )
 
@@ -169,6 +170,7 @@ def decode_request(data: bytes, action_dim: int) -> RequestRecord:
         duration_s=fields.duration_s,
         is_bridged=fields.is_bridged,
         is_broken=fields.is_broken,
+        is_guided=fields.is_guided,
     )
 
 

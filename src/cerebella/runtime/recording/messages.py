@@ -96,6 +96,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "12 double duration_s",
         "13 bool is_bridged",
         "14 bool is_broken",
+        "15 bool is_guided",
     ),
     EVENT: ("1 int64 tick", "2 string name", "3 string details"),
     FILTERED: (
