@@ -4,7 +4,9 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+from cerebella.runtime.emergency_stop import EmergencyStopLatched, ResetRefused
 from cerebella.runtime.executor import InferenceFailure
+from cerebella.runtime.watchdog import WatchdogFailure
 
 EXIT_FAILED_CHECK = 1
 EXIT_WRONG_USE = 2
@@ -22,7 +24,7 @@ def explain_errors(run: Callable[[], int], program: str, show_traceback: bool = 
             raise
         print(f"{program}: the package {error.name} is missing; `cerebella doctor` says what to type", file=sys.stderr)
         return EXIT_WRONG_USE
-    except (ValueError, OSError, InferenceFailure) as error:
+    except (ValueError, OSError, InferenceFailure, EmergencyStopLatched, ResetRefused, WatchdogFailure) as error:
         if show_traceback:
             raise
         print(f"{program}: {_sentence(error)}", file=sys.stderr)

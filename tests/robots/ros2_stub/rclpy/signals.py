@@ -1,0 +1,6 @@
+from enum import Enum
+
+
+class SignalHandlerOptions(Enum):
+    NO = 0
+    ALL = 3
