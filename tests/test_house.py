@@ -81,3 +81,13 @@ def test_the_map_is_complete() -> None:
 def test_cerebella_commands_in_the_documents_exist(page: Path) -> None:
     named = set(re.findall(r"(?:\.venv/bin/|^|`)cerebella ([a-z]+)", page.read_text(), flags=re.MULTILINE))
     assert named <= set(COMMANDS)
+
+
+def test_the_proofs_named_in_the_documents_exist() -> None:
+    """`docs/runtime.md` maps invariants, faults and incidents to tests; each name must be one."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "runtime.md").read_text()))
+    assert len(named) > 40
+    defined = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert not named - defined

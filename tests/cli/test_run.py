@@ -49,7 +49,7 @@ def started(process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_a_controlled_stop(tmp_path: Path, number: signal.Signals) -> None:
     target = tmp_path / "report.json"
-    words = [*CONVEYOR, "hold", "--duration-s", "120", "--json", str(target)]
+    words = [*CONVEYOR, "expert", "--duration-s", "120", "--json", str(target)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         started(process)
         process.send_signal(number)
@@ -61,7 +61,7 @@ def test_a_signal_is_a_controlled_stop(tmp_path: Path, number: signal.Signals) -
 @pytest.mark.parametrize(("key", "code", "reason"), [(b"q", 0, "stopped by the operator"), (b"e", 1, "pressed e")])
 def test_keys_at_a_terminal(tmp_path: Path, key: bytes, code: int, reason: str) -> None:
     target = tmp_path / "report.json"
-    words = [*CONVEYOR, "hold", "--duration-s", "120", "--json", str(target)]
+    words = [*CONVEYOR, "expert", "--duration-s", "120", "--json", str(target)]
     master, slave = pty.openpty()
     with subprocess.Popen(words, stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         started(process)

@@ -8,7 +8,7 @@ import termios
 
 import pytest
 
-from cerebella.live.orders import Keyboard, Keys, Order, Orders, listening
+from cerebella.live.orders import Keyboard, Keys, Order, Orders, taking_signals
 
 
 def pressed(text: str) -> list[Order]:
@@ -57,7 +57,7 @@ def test_the_first_signal_is_a_controlled_stop_and_the_second_an_emergency_stop(
     latched: list[str] = []
     orders = Orders(latched.append)
     before = signal.getsignal(signal.SIGINT)
-    with listening(orders):
+    with taking_signals(orders):
         signal.raise_signal(signal.SIGTERM)
         assert orders.take() == [Order("quit", "SIGTERM")]
         assert latched == []
@@ -68,6 +68,6 @@ def test_the_first_signal_is_a_controlled_stop_and_the_second_an_emergency_stop(
 
 def test_a_fault_inside_gives_the_signals_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RuntimeError, match="inside"), listening(Orders(print)):
+    with pytest.raises(RuntimeError, match="inside"), taking_signals(Orders(print)):
         raise RuntimeError("inside")
     assert signal.getsignal(signal.SIGINT) is before

@@ -132,17 +132,23 @@ class Orders:
 
 
 @contextmanager
-def listening(orders: Orders) -> Iterator[Keyboard | None]:
-    """Take signals, and keys if there is a terminal to press them in. Signals in the main thread only."""
+def taking_signals(orders: Orders) -> Iterator[None]:
+    """SIGINT and SIGTERM are orders while the block runs; in the main thread only, elsewhere nothing changes."""
     is_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     before = {number: signal.signal(number, orders.on_signal) for number in numbers}
     try:
-        if sys.stdin is not None and sys.stdin.isatty():
-            with Keyboard(sys.stdin.fileno(), orders.give) as keyboard:
-                yield keyboard
-        else:
-            yield None
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def taking_keys(orders: Orders) -> Iterator[Keyboard | None]:
+    """Keys are orders while the block runs, if there is a terminal to press them in."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        with Keyboard(sys.stdin.fileno(), orders.give) as keyboard:
+            yield keyboard
+    else:
+        yield None

@@ -1,7 +1,7 @@
 """The episodes of a run, one after the other, on one robot with one policy."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from itertools import count
 from typing import Any
@@ -13,7 +13,7 @@ from cerebella.live.brain import Brain, measure_latencies
 from cerebella.live.config import RunConfig
 from cerebella.live.console import StatusLine, confirm
 from cerebella.live.episode import EpisodeLoop, EpisodeReport
-from cerebella.live.orders import Orders, listening
+from cerebella.live.orders import Orders, taking_keys, taking_signals
 from cerebella.live.safety import Safety, make_watchdog
 from cerebella.robots.robot import Robot
 from cerebella.runtime.clock import Clock
@@ -96,22 +96,38 @@ class Session:
         """Every episode, until an operator or a failure ends it all.
 
         Raises:
-            KeyboardInterrupt: the operator does not want it to move.
+            KeyboardInterrupt: the operator does not want it to move at all.
         """
+        orders = Orders(lambda reason: emergency_stop.latch("operator", reason))
         episodes: list[EpisodeReport] = []
-        for number in count() if self._config.num_episodes is None else range(self._config.num_episodes):
-            self._environment.reset(self._config.seed + number)
-            confirm(self._config)
-            report, wants_more = self._episode(number, safety, emergency_stop)
-            episodes.append(report)
-            if not wants_more:
-                break
+        wants_more = True
+        with taking_signals(orders) if self._robot is None else nullcontext():
+            for number in count() if self._config.num_episodes is None else range(self._config.num_episodes):
+                if not wants_more:
+                    break
+                self._environment.reset(self._config.seed + number)
+                if not self._may_move(is_first=number == 0):
+                    break
+                with taking_signals(orders) if self._robot is not None else nullcontext():
+                    report, wants_more = self._episode(number, safety, emergency_stop, orders)
+                episodes.append(report)
         return episodes
 
-    def _episode(self, number: int, safety: Safety, emergency_stop: EmergencyStop) -> tuple[EpisodeReport, bool]:
-        orders = Orders(lambda reason: emergency_stop.latch("operator", reason))
+    def _may_move(self, is_first: bool) -> bool:
+        """Ask. A no ends the run; before the first episode there is nothing to report about it."""
+        try:
+            confirm(self._config)
+        except KeyboardInterrupt:
+            if is_first:
+                raise
+            return False
+        return True
+
+    def _episode(
+        self, number: int, safety: Safety, emergency_stop: EmergencyStop, orders: Orders
+    ) -> tuple[EpisodeReport, bool]:
         recorder = self._recorder(number)
-        with self._executor(recorder) as executor, listening(orders) as keyboard:
+        with self._executor(recorder) as executor, taking_keys(orders) as keyboard:
             if self._config.prompt is not None:
                 executor.set_prompt(self._config.prompt)
             loop = EpisodeLoop(self._environment, executor, orders, self._clock, self._remaining_s)

@@ -28,6 +28,7 @@ from typing import Any, Literal
 from cerebella.interfaces import Policy
 from cerebella.serving.access import check_exposure
 from cerebella.serving.asgi import AsgiApp
+from cerebella.serving.memory import keep_freed_memory
 from cerebella.serving.openpi import OpenpiDialect
 from cerebella.serving.server import ServerConfig
 from cerebella.serving.service import Service, ServiceConfig
@@ -111,6 +112,7 @@ class Replica:
     """
 
     def __init__(self, options: ScaleOptions) -> None:
+        keep_freed_memory()
         self._service = Service(options.load_policy(), options.service)
         config = ServerConfig(
             token=options.token, max_message_bytes=MAX_FRAME_BYTES, max_connections=options.max_connections
