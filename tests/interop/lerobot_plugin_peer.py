@@ -50,12 +50,13 @@ def faults(policy_path: str) -> None:
     checkpoint = importlib.import_module("lerobot_policy_cerebella.checkpoint")
     left_over = importlib.import_module("lerobot_policy_cerebella.left_over")
     torch = importlib.import_module("torch")
+    robots = importlib.import_module("cerebella.embodiment")
+    embodiment = robots.Embodiment.load(Path(policy_path) / "embodiment.json")
     names = ["gripper_x.pos", "gripper_y.pos", "gripper_opening.pos"]
 
     def make(**options: Any) -> Callable[[], object]:
         def call() -> object:
             config = plugin.CerebellaConfig(policy_path=policy_path, device="cpu", **options)
-            embodiment = checkpoint.embodiment_of(config)
             checkpoint.fill_in(config, embodiment, (64, 96))
             return importlib.import_module("lerobot_policy_cerebella.features").FeatureMap.of(config, embodiment)
 

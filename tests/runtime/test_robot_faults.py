@@ -263,3 +263,19 @@ def test_events_carry_plain_values() -> None:
         loop.executor.set_prompt(" ")
     with pytest.raises(RuntimeError, match="needs take_over"):
         loop.executor.human_command(np.zeros(4, dtype=np.float32))
+
+
+def test_a_robot_that_limits_by_itself_is_promised_nothing() -> None:
+    """A driver that cuts every step (LeRobot's `max_relative_target`): the prefix would not be what was sent."""
+    loop, _, sink = start_loop(lambda k: [2])
+    executor = loop.executor
+    for tick in range(120):
+        executor.observe(Observation(loop.pose.copy(), "wander", tick, tick / 30))
+        command = executor.command().values
+        loop.pose = command * np.float32(0.98) if 50 <= tick < 80 else command.copy()
+        executor.was_sent(loop.pose)
+    clipped = [request for request in executor.requests if 51 <= request.observation_tick <= 80]
+    assert clipped
+    assert all(len(request.action_prefix) == 0 for request in clipped)
+    assert [event.name for event in sink.events].count("clipped by the robot") >= 1
+    assert any(len(request.action_prefix) > 0 for request in executor.requests if request.observation_tick > 90)

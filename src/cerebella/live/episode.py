@@ -10,6 +10,7 @@ from cerebella.interfaces import Environment, Status
 from cerebella.live.console import StatusLine
 from cerebella.live.orders import Orders
 from cerebella.live.pace import Pace
+from cerebella.robots.robot import Robot
 from cerebella.runtime.clock import Clock
 from cerebella.runtime.drive import Pacing, drive
 from cerebella.runtime.emergency_stop import EmergencyStop, EmergencyStopLatched
@@ -107,7 +108,7 @@ class EpisodeLoop:
         self._give_up_s = float("inf")
 
     def run(
-        self, emergency_stop: EmergencyStop, watchdog: Watchdog | None, status_line: StatusLine, is_robot: bool
+        self, emergency_stop: EmergencyStop, watchdog: Watchdog | None, status_line: StatusLine, robot: Robot | None
     ) -> tuple[Pacing | None, str]:
         """Until the end: the pacing, and the failure that ended it (then there is no pacing); empty after a good end.
 
@@ -126,7 +127,8 @@ class EpisodeLoop:
                     _FOREVER,
                     self._after_tick(watchdog, status_line),
                     guards=guards,
-                    counts_missed_ticks=is_robot,
+                    counts_missed_ticks=robot is not None,
+                    last_sent=None if robot is None else lambda: robot.last_sent,
                 )
         except (EmergencyStopLatched, WatchdogFailure, InferenceFailure) as error:
             return None, str(error)

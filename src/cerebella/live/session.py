@@ -16,6 +16,7 @@ from cerebella.live.episode import EpisodeLoop, EpisodeReport
 from cerebella.live.orders import Orders, taking_keys, taking_signals
 from cerebella.live.safety import Safety, make_watchdog
 from cerebella.robots.robot import Robot
+from cerebella.runtime.camera_check import CameraCheck
 from cerebella.runtime.clock import Clock
 from cerebella.runtime.delay import DelayEstimator, to_ticks
 from cerebella.runtime.drive import Pacing, check_embodiment
@@ -30,6 +31,9 @@ from cerebella.runtime.trace import Counters
 _NUM_PREFLIGHT_CALLS = 10
 _NUM_KEPT = 20_000
 _QUANTILE = 0.95
+_MAX_PICTURE_AGE_S = 0.5
+_BLIND_AFTER_S = 0.3
+_NUM_EQUAL_FRAMES = 5
 
 
 class Session:
@@ -126,14 +130,15 @@ class Session:
     def _episode(
         self, number: int, safety: Safety, emergency_stop: EmergencyStop, orders: Orders
     ) -> tuple[EpisodeReport, bool]:
-        recorder = self._recorder(number)
-        with self._executor(recorder) as executor, taking_keys(orders) as keyboard:
+        camera_check = self._camera_check()
+        recorder = self._recorder(number, camera_check)
+        with self._executor(recorder, camera_check) as executor, taking_keys(orders) as keyboard:
             if self._config.prompt is not None:
                 executor.set_prompt(self._config.prompt)
             loop = EpisodeLoop(self._environment, executor, orders, self._clock, self._remaining_s)
             watchdog = make_watchdog(safety, self.metadata.embodiment.control_hz)
-            is_robot = self._robot is not None
-            pacing, failure = loop.run(emergency_stop, watchdog, StatusLine(executor, loop.pace, keyboard), is_robot)
+            status_line = StatusLine(executor, loop.pace, keyboard)
+            pacing, failure = loop.run(emergency_stop, watchdog, status_line, self._robot)
         report = self._report(number, executor, loop, pacing, failure)
         if recorder is not None:
             report.recording, report.recording_failure = str(recorder.path), _closed(recorder)
@@ -141,21 +146,39 @@ class Session:
         return report, report.is_safe_end and not loop.wants_to_quit and not loop.is_time_over
 
     @contextmanager
-    def _executor(self, recorder: Recorder | None) -> Iterator[Executor]:
+    def _executor(self, recorder: Recorder | None, camera_check: CameraCheck | None) -> Iterator[Executor]:
         sinks = () if recorder is None else (recorder,)
         transport = self._brain.connect()
-        executor = Executor(self.metadata, self.executor_config, transport, self.estimator, sinks=sinks)
+        executor = Executor(
+            self.metadata, self.executor_config, transport, self.estimator, camera_check=camera_check, sinks=sinks
+        )
         try:
             yield executor
         finally:
             executor.close()
 
-    def _recorder(self, number: int) -> Recorder | None:
+    def _camera_check(self) -> CameraCheck | None:
+        """Real cameras hang; simulated ones do not, and repeat a still scene bit by bit."""
+        robot = self._robot
+        if robot is None or not self.metadata.embodiment.views:
+            return None
+        return CameraCheck(
+            self.metadata.embodiment.views,
+            max_age_s=_MAX_PICTURE_AGE_S,
+            max_skew_s=_MAX_PICTURE_AGE_S,
+            num_tolerated=round(_BLIND_AFTER_S * self.metadata.embodiment.policy_hz),
+            num_equal_frames=_NUM_EQUAL_FRAMES,
+            exposures_s=lambda: robot.exposures_s,
+        )
+
+    def _recorder(self, number: int, camera_check: CameraCheck | None) -> Recorder | None:
         path = self._config.record_path(number)
         if path is None:
             return None
         about = {"target": self._config.target, "policy": self._config.policy, "seed": self._config.seed + number}
-        return Recorder(path, describe_run(self.metadata, self.executor_config, self.estimator, about))
+        return Recorder(
+            path, describe_run(self.metadata, self.executor_config, self.estimator, about, camera_check=camera_check)
+        )
 
     def _report(
         self, number: int, executor: Executor, loop: EpisodeLoop, pacing: Pacing | None, failure: str

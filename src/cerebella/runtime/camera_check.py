@@ -7,7 +7,7 @@ there is, ask no new inference with it), then it is a `fault`: the robot is blin
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,6 +69,8 @@ class CameraCheck:
         max_age_s: a picture older than this is too old.
         max_skew_s: largest distance between a picture and the state of the same observation.
         num_tolerated: so many bad ticks in a row are `stale`; the next one is a `fault`.
+        exposures_s: gives view to the exposure of its newest picture (seconds of the same clock), where cameras are
+            stamped one by one; a recording does not keep them.
         num_equal_frames: so many equal pictures in a row with fresh stamps are frozen (2 or more); None: not looked at.
 
     Raises:
@@ -82,6 +84,7 @@ class CameraCheck:
         max_skew_s: float,
         num_tolerated: int,
         num_equal_frames: int | None = None,
+        exposures_s: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         if not max_age_s > 0 or not max_skew_s >= 0:
             raise ValueError(f"need max_age_s > 0 and max_skew_s >= 0; got {max_age_s} s and {max_skew_s} s")
@@ -94,6 +97,7 @@ class CameraCheck:
         self._max_skew_s = max_skew_s
         self._num_tolerated = num_tolerated
         self._num_equal_frames = num_equal_frames
+        self._exposures_s = exposures_s
         self._num_bad_ticks = 0
 
     def check(self, observation: Observation, now_s: float, exposure_s: Mapping[str, float] | None = None) -> Verdict:
@@ -105,6 +109,8 @@ class CameraCheck:
             exposure_s: view to the exposure of its picture, seconds of the same clock, where cameras are stamped one by
                 one; a view that is not in it has the stamp of the observation.
         """
+        if exposure_s is None and self._exposures_s is not None:
+            exposure_s = self._exposures_s()
         reason, view = "", ""
         for name, memory in self._views.items():
             stamp_s = observation.timestamp_s if exposure_s is None else exposure_s.get(name, observation.timestamp_s)

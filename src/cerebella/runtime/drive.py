@@ -36,6 +36,7 @@ def drive(
     *,
     guards: Sequence[Callable[[], None]] = (),
     counts_missed_ticks: bool = False,
+    last_sent: Callable[[], Action | None] | None = None,
 ) -> Pacing:
     """Run one episode, from wherever `environment.reset` left it, until it is done or `max_ticks` commands were sent.
 
@@ -47,6 +48,7 @@ def drive(
             operator's orders. The caller closes the executor.
         guards: called before each command is applied; whatever they raise ends the episode, and the command is not
             applied (an emergency stop).
+        last_sent: what the robot really sent; asked after each command (see `Executor.was_sent`).
         counts_missed_ticks: time went on while the loop was stalled (a robot); a simulator waits.
 
     Raises:
@@ -71,6 +73,9 @@ def drive(
             guard()
         environment.apply(action)
         num_ticks += 1
+        sent = last_sent() if last_sent is not None else None
+        if sent is not None:
+            executor.was_sent(sent.values)
         if on_tick is not None:
             on_tick(observation, action)
     return Pacing(num_ticks, schedule.num_overruns, schedule.num_skipped, schedule.max_lateness_s)

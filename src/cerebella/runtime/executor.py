@@ -33,6 +33,9 @@ from cerebella.types import Action, FloatArray, Observation
 
 __all__ = ["Executor", "InferenceFailure"]
 
+_SENT_TOLERANCE = 1e-3
+"""In control ticks of motion at full velocity: rounding of units, and nothing else."""
+
 
 class Executor(Planner):
     """Runs one episode; make a new one for the next (the delay estimator may be shared).
@@ -146,6 +149,18 @@ class Executor(Planner):
         for sink in self._sinks:
             sink.tick(record)
         return Action(values=record.values, tick=record.tick)
+
+    def was_sent(self, values: FloatArray) -> None:
+        """What the robot made of the last command, float32[action_dim]: some drivers limit by themselves.
+
+        Where it is something else, what was promised is not what was sent, and nothing is promised meanwhile.
+        """
+        last = self.trace[-1].values
+        was_clipped, self._is_clipped = self._is_clipped, bool(self._limiter.gap(values, last) > _SENT_TOLERANCE)
+        if self._is_clipped:
+            self._break_promise()
+        if self._is_clipped and not was_clipped:
+            self._tell("clipped by the robot")
 
     def close(self) -> None:
         """Close the transport; a request in flight stays `in flight` in the records."""

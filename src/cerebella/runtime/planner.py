@@ -65,6 +65,7 @@ class Planner(Operator):
         self._is_blind = False
         self._is_fit_to_ask = True
         self._is_altered = False
+        self._is_clipped = False
         self._takeover_ticks = 0
 
     @property
@@ -127,7 +128,13 @@ class Planner(Operator):
         """The delay to promise and the prefix that keeps the promise: (0, empty) where nothing is promised."""
         nothing = 0, np.zeros((0, self.metadata.embodiment.action_dim), dtype=np.float32)
         plan = self._plan
-        if self.mode not in ("prefix", "guided") or plan is None or plan.is_over or self._is_altered:
+        if (
+            self.mode not in ("prefix", "guided")
+            or plan is None
+            or plan.is_over
+            or self._is_altered
+            or self._is_clipped
+        ):
             return nothing
         estimate = self._delay_estimator.estimate()
         delay = chunks.clamp_delay(estimate, self.config.execute_horizon, self.metadata.horizon)

@@ -93,7 +93,7 @@ class WriterThread:
                 self._carry_out(self._file.flush if is_flush else job)
                 if is_flush:
                     job.set()
-            if time.monotonic() >= next_flush_s:
+            if time.monotonic() >= next_flush_s and not self._is_closed:  # the last job closes the file
                 self._carry_out(self._file.flush)
                 next_flush_s = time.monotonic() + self._flush_every_s
 
