@@ -8,11 +8,12 @@
 #   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
 #                    loads it wherever it is installed, which slows every command
 #   make interop  data sets in and out of the lerobot package; makes .venv-lerobot (8 GB, less with TORCH_INDEX)
+#   make interop-lerobot  the plugin in a current LeRobot (Python 3.12, 8 GB)
 #   make check    format, lint, types, layers, house rules
 #   make bench    every measured figure, one JSON line each; bench/full_size.py takes about 10 GB (skipped with less than 12 GB free)
 #   make install  only the set-up.  PYTHON=..., TORCH=..., TORCH_INDEX=... choose other parts: see tools/setup.sh
 
-.PHONY: demo test test-long test-faults test-scale test-quant interop interop-peers check bench install clean
+.PHONY: demo test test-long test-faults test-scale test-quant interop interop-lerobot interop-peers check bench install clean
 .NOTPARALLEL:
 
 BIN := .venv/bin
@@ -34,6 +35,10 @@ test-long: $(READY)
 test-faults: $(READY)
 	$(BIN)/python -m pytest -q -m faults tests/faults
 
+test-scale: $(READY)
+	$(BIN)/python -m pip install -q --upgrade --target build/scale -c constraints.txt "ray[serve]"
+	PYTHONPATH=build/scale $(BIN)/python -m pytest -q -s -m scale tests/serving/test_ray_serve.py
+
 test-quant: $(READY)
 	$(BIN)/python -m pip install -q --upgrade --no-deps --target build/quant -c constraints.txt torchao
 	PYTHONPATH=build/quant $(BIN)/python -m pytest -q -n 2 tests/policies/engine/test_quantization.py
@@ -46,8 +51,18 @@ interop: $(READY)
 	  $(BIN)/python -m venv .venv-lerobot && \
 	  .venv-lerobot/bin/pip install -q torch==2.10.0 torchvision==0.25.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) && \
 	  .venv-lerobot/bin/pip install -q lerobot==0.4.4 torchcodec==0.10.0 datasets==4.8.5 av==15.1.0 pyarrow==26.0.1 numpy==2.2.6; }
+	@test -n "$(CEREBELLA_LEROBOT_PYTHON)" || { .venv-lerobot/bin/pip install -q websockets msgpack && \
+	  .venv-lerobot/bin/pip install -q --no-deps -e plugins/lerobot_policy_cerebella; }
 	CEREBELLA_LEROBOT_PYTHON=$(or $(CEREBELLA_LEROBOT_PYTHON),$(CURDIR)/.venv-lerobot/bin/python) \
 	  $(BIN)/python -m pytest -q -rA -m interop tests/interop
+
+# The plugin with a current LeRobot, which needs Python 3.12 (PYTHON312=...).
+PYTHON312 ?= python3.12
+interop-lerobot: $(READY)
+	@test -x .venv-lerobot-current/bin/lerobot-train || { $(PYTHON312) -m venv .venv-lerobot-current && \
+	  .venv-lerobot-current/bin/pip install -q 'lerobot[training]==0.6.1' torch==2.10.0 torchvision==0.25.0 torchcodec==0.10.0 transformers==5.23.0 websockets msgpack && \
+	  .venv-lerobot-current/bin/pip install -q --no-deps -e plugins/lerobot_policy_cerebella; }
+	CEREBELLA_LEROBOT_PYTHON=$(CURDIR)/.venv-lerobot-current/bin/python $(BIN)/python -m pytest -q -rA tests/interop/test_lerobot_plugin.py
 
 check: $(READY)
 	$(BIN)/ruff check

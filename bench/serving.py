@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 MAX_OVERHEAD_MS = 1.0
 MIN_RATIO = 1.2
 MAX_GROWTH_MB = 5.0
-MAX_NEIGHBOUR_MS = 50.0
+MAX_NEIGHBOUR_MS = 100.0
 LIVE_SHARE = 0.9
 
 LAWS = {
@@ -143,7 +143,7 @@ def _memory(options: Options) -> tuple[dict[str, Any], bool]:
 
 
 def _neighbours(options: Options) -> tuple[dict[str, Any], bool]:
-    """Gate: beside bad clients p99 stays far below a deadline of 200 ms."""
+    """Gate: beside bad clients p99 stays below half of a deadline of 200 ms."""
     report = serving_steady.neighbours(options.turns, options.seconds)
     print(f"{'a good client, ms':22}{'p50':>8}{'p99':>8}{'max':>8}")
     for name, row in report.items():

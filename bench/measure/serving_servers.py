@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cerebella.serving import ray_serve
+from cerebella.serving.memory import keep_freed_memory
 from cerebella.serving.openpi import OpenpiDialect
 from cerebella.serving.server import Server, ServerConfig
 from cerebella.serving.service import Service, ServiceConfig
@@ -70,6 +71,7 @@ async def _ours(law: str | None) -> None:
     policy = SleepingPolicy(ServiceLaw(batch_s, **fields)) if batch_s else StubPolicy()
     service = Service(policy, ServiceConfig(max_batch=max_batch, max_pending=1024))
     dialect = OpenpiDialect()
+    keep_freed_memory()  # as `cerebella serve` does
     server = Server(service, {dialect: 0}, ServerConfig(max_connections=1024))
     await server.start()
     await service.warm_up()

@@ -7,7 +7,8 @@ network did. What else must hold is up to each test.
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,17 @@ def connect(proxy: FaultProxy, timeout_s: float = 1.0) -> RemoteTransport:
     )
 
 
+@contextmanager
+def line_to(server: ServerProcess, timeout_s: float = 1.0) -> Iterator[tuple[FaultProxy, RemoteTransport]]:
+    """A proxy before a running server, and a transport through it."""
+    with FaultProxy(("127.0.0.1", server.port), "websocket", seed=7) as proxy:
+        transport = connect(proxy, timeout_s)
+        try:
+            yield proxy, transport
+        finally:
+            transport.close()
+
+
 class WatchedRobot(RobotStub):
     """Ends its episode when `is_over` says so, looked at once per command."""
 
@@ -111,6 +123,7 @@ class Course:
     num_done: int = 0
     done_at: list[int] = field(default_factory=list)
     """How many commands the robot had got at each step."""
+    observations: list[Observation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     background: list[threading.Thread] = field(default_factory=list)
 
@@ -156,7 +169,9 @@ class Course:
         """Trace sink: keep what happened."""
         self.events.append(event)
 
-    def observation(self, observation: Observation, now_s: float) -> None: ...
+    def observation(self, observation: Observation, now_s: float) -> None:
+        """Trace sink: keep what the executor saw."""
+        self.observations.append(observation)
 
     def tick(self, record: TickRecord) -> None: ...
 

@@ -1,6 +1,7 @@
 """Was a run as it must be, whatever went wrong? Looks at what the robot got, not at what the executor meant."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def judge_rows(executor: Executor) -> None:
     """E-3, E-6: never back to an older plan; inside a plan no row is skipped or played twice."""
     played = [record for record in executor.trace if record.state == "run"]
     at_ticks = [record for record in played if record.phase == 0.0]
-    for before, after in zip(played, played[1:], strict=False):
+    for before, after in pairwise(played):
         assert after.chunk_id >= before.chunk_id
-    for before, after in zip(at_ticks, at_ticks[1:], strict=False):
+    for before, after in pairwise(at_ticks):
         if after.chunk_id == before.chunk_id:
             assert after.row - before.row <= 1

@@ -6,19 +6,16 @@ from cerebella.runtime.instruments.fault_proxy import FaultProxy
 from cerebella.runtime.instruments.fault_rules import Rule
 from cerebella.serving.remote_transport import RemoteTransport
 
-from .harness import CONTROL_HZ, Course, nothing, running
+from .harness import Course, nothing, recovered, running
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 def run_with(transport: RemoteTransport, proxy: FaultProxy, *rules: Rule) -> Course:
-    """Run well, meet the faults, run well again (looked at from two seconds after them)."""
+    """Run well, meet the faults, run well again (looked at from a second after them)."""
 
     def were_hit(_: Course) -> bool:
         return all(proxy.num_hits[rule.fault, rule.direction] >= (rule.count or 1) for rule in rules)
-
-    def recovered(course: Course) -> bool:
-        return course.since(1) >= 2 * CONTROL_HZ and course.is_running()
 
     course = Course(transport, [(running, lambda: proxy.set_rules(*rules)), (were_hit, nothing), (recovered, nothing)])
     course.run()

@@ -15,7 +15,7 @@ from cerebella.serving.exchange import request_message
 from cerebella.serving.remote_transport import RemoteTransport
 from cerebella.types import Observation
 
-from .harness import CONTROL_HZ, READY, Course, after, connect, holding, make_server, nothing, running
+from .harness import CONTROL_HZ, READY, Course, after, connect, holding, make_server, nothing, recovered, running
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -40,10 +40,6 @@ def restart(server: ServerProcess, proxy: FaultProxy) -> Callable[[], None]:
         proxy.upstream = ("127.0.0.1", server.port)
 
     return act
-
-
-def recovered(course: Course) -> bool:
-    return course.since(-1) >= CONTROL_HZ and course.is_running()
 
 
 def test_f10_killed_in_the_middle_of_a_chunk(

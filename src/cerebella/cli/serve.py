@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,9 +70,17 @@ class Serve:
     """embodiment.json of the robot, for `hold` and for released checkpoints of unknown robots"""
     horizon: int = 16
     """rows of a chunk of `hold`"""
+    replicas: int | None = None
+    """serve that many copies of the policy under Ray Serve (pip install 'cerebella[scale]'; docs/scale.md)"""
+    max_replicas: int | None = None
+    """with --replicas: add copies, up to so many, as robots connect"""
+    gpus_per_replica: float = 0.0
+    """with --replicas: what Ray reserves for each copy"""
 
     def run(self) -> int:
         """Serve; 0 after an orderly end."""
+        if self.replicas is not None:
+            return self._run_replicas()
         from cerebella.serving.access import read_token
         from cerebella.serving.memory import keep_freed_memory
         from cerebella.serving.server import Server, ServerConfig
@@ -92,6 +100,33 @@ class Serve:
         policy = self._policy()
         service = Service(policy, ServiceConfig(max_batch=self.max_batch))
         asyncio.run(_serve(Server(service, listeners, config), service))
+        return 0
+
+    def _run_replicas(self) -> int:
+        """Under Ray Serve, in the native dialect."""
+        from cerebella.serving.access import read_token
+        from cerebella.serving.ray_serve import ScaleOptions, run
+        from cerebella.serving.service import ServiceConfig
+
+        ports = (self.vla_eval_port, self.xiaomi_port, self.xiaomi_pickle_port)
+        if any(port is not None for port in ports) or self.tls_cert or self.tls_key:
+            raise ValueError("--replicas serves the native dialect without TLS: leave out the other ports and --tls-*")
+        assert self.replicas is not None
+        source = str(Path(self.source).resolve()) if Path(self.source).exists() else self.source
+        embodiment = None if self.embodiment is None else self.embodiment.resolve()
+        run(
+            ScaleOptions(
+                load_policy=replace(self, source=source, embodiment=embodiment)._policy,
+                num_replicas=self.replicas,
+                max_replicas=self.max_replicas,
+                max_connections=self.max_connections,
+                gpus_per_replica=self.gpus_per_replica,
+                host=self.host,
+                port=self.port,
+                token=None if self.token_file is None else read_token(self.token_file),
+                service=ServiceConfig(max_batch=self.max_batch),
+            )
+        )
         return 0
 
     def _listeners(self, max_message_bytes: int) -> Mapping["Dialect", int]:

@@ -6,16 +6,21 @@ beyond the two rows. Rotations of a pose do the same in the tangent space of the
 sphere, with a continuous angular velocity. Grippers are not interpolated: they keep the value of the last row.
 """
 
+import math
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cerebella.embodiment import Embodiment
-from cerebella.geometry import nearest_axis_angle, skew, so3_exp, so3_log
+from cerebella.runtime import turns
+from cerebella.runtime.turns import Turn
 from cerebella.types import FloatArray
 
 Vector = NDArray[np.float64]
+Value = TypeVar("Value", float, Vector)
 
 
 class Path:
@@ -45,7 +50,7 @@ class Path:
         first, last = self._slopes[index], self._slopes[index + 1]
         values = hermite(fraction, start, first, end, last)
         for triple in self._rotations:
-            values[triple] = self._turned(fraction, start[triple], end[triple], first[triple], last[triple])
+            values[triple] = self._turned(index, fraction, triple)
         values[self._grippers] = start[self._grippers]
         return values
 
@@ -62,8 +67,9 @@ class Path:
     def _steps(self) -> Vector:
         steps = np.diff(self.rows.astype(np.float64), axis=0)
         for triple in self._rotations:
-            matrices = so3_exp(self.rows[:, triple])
-            steps[:, triple] = so3_log(np.swapaxes(matrices[:-1], -1, -2) @ matrices[1:])
+            numbers = self.rows[:, triple].tolist()
+            for i in range(len(steps)):
+                steps[i, triple] = turns.between(numbers[i], numbers[i + 1])
         return steps
 
     @cached_property
@@ -76,16 +82,15 @@ class Path:
         inner = np.where(is_monotone, 2.0 * before * after / total, 0.0)
         return np.concatenate([steps[:1], inner, steps[-1:]])
 
-    @staticmethod
-    def _turned(fraction: float, start: Vector, end: Vector, first: Vector, last: Vector) -> Vector:
-        """Between two rotations, with body angular velocities `first` and `last` (rad per row) at the ends."""
-        start_matrix = so3_exp(start)
-        whole = so3_log(start_matrix.T @ so3_exp(end))
-        tangent = hermite(fraction, np.zeros(3), first, whole, _inverse_right_jacobian(whole) @ last)
-        return nearest_axis_angle(so3_log(start_matrix @ so3_exp(tangent)), start)
+    def _turned(self, row: int, fraction: float, triple: list[int]) -> Turn:
+        """Between two rotations: a cubic in the tangent space of the earlier one, with the angular velocities of both."""
+        whole, first, last = (values[triple].tolist() for values in (self._steps[row], *self._slopes[row : row + 2]))
+        slope = _carried_back(whole, last)
+        tangent = [hermite(fraction, 0.0, first[i], whole[i], slope[i]) for i in range(3)]
+        return turns.turned(self.rows[row, triple].tolist(), tangent)
 
 
-def hermite(fraction: float, start: Vector, start_slope: Vector, end: Vector, end_slope: Vector) -> Vector:
+def hermite(fraction: float, start: Value, start_slope: Value, end: Value, end_slope: Value) -> Value:
     """The cubic with these values and slopes (per unit of `fraction`) at 0 and 1."""
     u = fraction
     return (
@@ -96,11 +101,20 @@ def hermite(fraction: float, start: Vector, start_slope: Vector, end: Vector, en
     )
 
 
-def _inverse_right_jacobian(axis_angle: Vector) -> Vector:
-    """d Log(Exp(x) Exp(w)) / d w at w = 0 (Sola et al., arXiv 1812.01537, eq. 144). [3] -> [3, 3]."""
-    angle = float(np.linalg.norm(axis_angle))
-    cross = skew(axis_angle)
-    if angle < 1e-4:
-        return np.eye(3) + 0.5 * cross + cross @ cross / 12.0
-    factor = 1.0 / angle**2 - (1.0 + np.cos(angle)) / (2.0 * angle * np.sin(angle))
-    return np.eye(3) + 0.5 * cross + factor * cross @ cross
+def _carried_back(turn: list[float], velocity: list[float]) -> Turn:
+    """How the tangent vector `turn` changes while the rotation Exp(turn) turns with `velocity` in its own axes.
+
+    The inverse of the right Jacobian (Sola et al., arXiv 1812.01537, eq. 144).
+    """
+    angle = math.sqrt(sum(x * x for x in turn))
+    factor = 1.0 / 12.0
+    if angle > 1e-4:
+        factor = 1.0 / angle**2 - (1.0 + math.cos(angle)) / (2.0 * angle * math.sin(angle))
+    once = _cross(turn, velocity)
+    twice = _cross(turn, once)
+    x, y, z = (v + 0.5 * a + factor * b for v, a, b in zip(velocity, once, twice, strict=True))
+    return x, y, z
+
+
+def _cross(a: Sequence[float], b: Sequence[float]) -> Turn:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]

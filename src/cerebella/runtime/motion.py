@@ -1,8 +1,8 @@
 """Every command within the embodiment's limits of range, velocity, acceleration and jerk, at the rate of the commands.
 
 A `MotionLimiter` follows a reference. Where the reference keeps the limits the command is the reference, bit for bit;
-where it does not, the command stays as near as the limits allow and comes back without a jump. It can always stop: every
-state that it enters has a stop that keeps the limits and the range.
+where it does not, the command stays as near as the limits allow and comes back without a jump and without overshoot. It
+can always stop: every state that it enters has a stop that keeps the limits and the range.
 
 How the numbers of an embodiment are limited:
 
@@ -12,14 +12,14 @@ How the numbers of an embodiment are limited:
 - grippers: range and velocity only. Their drives make the motion; a target in between means nothing to them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cerebella.embodiment import Embodiment
-from cerebella.geometry import nearest_axis_angle, so3_exp, so3_log
-from cerebella.runtime import jerk_limit
+from cerebella.runtime import jerk_limit, turns
 from cerebella.runtime.jerk_limit import Limits
 from cerebella.types import FloatArray
 
@@ -28,11 +28,17 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MotionState:
-    """Where the commands are and how they move, per control tick: float64[action_dim] each."""
+    """Where the commands are and how they move, per control tick: float64[action_dim] each.
+
+    Args:
+        position, velocity, acceleration: of the last command.
+        pace: how much the reference said it would move in the next tick; without a reference the own velocity.
+    """
 
     position: Vector
     velocity: Vector
     acceleration: Vector
+    pace: Vector
 
 
 class MotionLimiter:
@@ -62,6 +68,7 @@ class MotionLimiter:
             )
             for action in embodiment.actions
         ]
+        self._slowed = 1.0, self._limits
         index = embodiment.action_index
         self.rotations = tuple(tuple(index(name) for name in pose.rotation) for pose in embodiment.poses)
         in_rotation = {j for triple in self.rotations for j in triple}
@@ -74,14 +81,14 @@ class MotionLimiter:
 
     def reset(self, values: ArrayLike) -> None:
         """At rest at `values`, float[action_dim], brought into the range."""
-        self.state = self._at_rest(np.asarray(values, dtype=np.float64))
+        self.state = self._at_rest(values)
         self.is_on_reference = True
 
     @property
     def is_at_rest(self) -> bool:
         """Nothing moves, and nothing has to be let go of: the next `stop` repeats the last command."""
         moves = self.state.velocity.any() or self.state.acceleration.any()
-        return not (moves or any(self.state.position[j] for j in self._zeros))
+        return not (moves or any(self.state.position[j] != self._zero(j) for j in self._zeros))
 
     @property
     def stands_still(self) -> bool:
@@ -97,72 +104,82 @@ class MotionLimiter:
             reference: float[action_dim], where the command should be; brought into the range first.
             following: where it should be one control tick later; the same for a reference that stands still.
             is_committed: the reference is a promise that was made by this limiter: follow it exactly if one tick can.
-            speed: 0..1, share of the velocity limits to use (a cautious start).
+            speed: share of the velocity limits to use, above 0, up to 1 (a cautious start).
 
         Returns:
             float32[action_dim], raw units.
         """
-        target = self._in_range(np.asarray(reference, dtype=np.float64))
-        after = self._in_range(np.asarray(following, dtype=np.float64))
-        position, velocity, acceleration = self._copies()
+        target, after = self._in_range(reference), self._in_range(following)
+        position, velocity, acceleration, pace = self._lists()
+        all_limits = self._at_speed(speed)
         is_exact = True
         for j in self._scalars:
-            limits = self._scaled(j, speed)
-            at = position[j]
-            v, a, lands = jerk_limit.follow(
-                limits, velocity[j], acceleration[j], target[j] - at, after[j] - target[j], is_committed
+            gap, drift = target[j] - position[j], after[j] - target[j]
+            now = position[j], velocity[j], acceleration[j]
+            position[j], velocity[j], acceleration[j], lands = _follow_in_range(
+                all_limits[j], *now, gap, pace[j], drift, is_committed
             )
-            if not jerk_limit.stops_within(limits, target[j] if lands else at + v, v, a):
-                v, a = jerk_limit.stop(limits, velocity[j], acceleration[j])
-                lands = False
-            position[j], velocity[j], acceleration[j] = (target[j] if lands else at + v), v, a
+            if lands:
+                position[j] = target[j]
             is_exact &= lands
+            pace[j] = drift
         for triple in self.rotations:
-            is_exact &= self._turn(triple, target, after, position, velocity, acceleration, is_committed, speed)
+            start, wanted = [position[j] for j in triple], [target[j] for j in triple]
+            gaps, drifts = turns.between(start, wanted), turns.between(wanted, [after[j] for j in triple])
+            lands = True
+            for j, gap, drift in zip(triple, gaps, drifts, strict=True):
+                velocity[j], acceleration[j], is_there = jerk_limit.follow(
+                    all_limits[j], velocity[j], acceleration[j], gap, pace[j], drift, is_committed
+                )
+                lands &= is_there
+                pace[j] = drift
+            reached = turns.nearest(wanted, start) if lands else turns.turned(start, [velocity[j] for j in triple])
+            for j, value in zip(triple, reached, strict=True):
+                position[j] = value
+            is_exact &= lands
         for j in self.grippers:
             step = self._limits[j].velocity
-            wanted = target[j]
-            position[j] = min(max(wanted, position[j] - step), position[j] + step)
-            is_exact &= position[j] == wanted
+            position[j] = min(max(target[j], position[j] - step), position[j] + step)
+            is_exact &= position[j] == target[j]
         self.is_on_reference = is_exact
-        return self._enter(position, velocity, acceleration)
+        return self._enter(position, velocity, acceleration, pace)
 
     def stop(self) -> FloatArray:
         """The next command on the way to rest; the last one again when at rest. float32[action_dim], raw units.
 
         Rest is a target that stands still, or 0 where the embodiment holds by `zero` (a velocity).
         """
-        position, velocity, acceleration = self._copies()
+        position, velocity, acceleration, _ = self._lists()
         for j in self._scalars:
+            limits = self._limits[j]
             if j in self._zeros:
-                v, a, lands = jerk_limit.follow(
-                    self._limits[j], velocity[j], acceleration[j], -position[j], 0.0, is_committed=False
+                zero = self._zero(j)
+                position[j], velocity[j], acceleration[j], lands = _follow_in_range(
+                    limits, position[j], velocity[j], acceleration[j], zero - position[j], 0.0, 0.0, False
                 )
-                position[j], velocity[j], acceleration[j] = (0.0 if lands else position[j] + v), v, a
-                continue
-            v, a = jerk_limit.stop(self._limits[j], velocity[j], acceleration[j])
-            position[j], velocity[j], acceleration[j] = position[j] + v, v, a
+                position[j] = zero if lands else position[j]
+            else:
+                velocity[j], acceleration[j] = jerk_limit.stop(limits, velocity[j], acceleration[j])
+                position[j] = min(max(position[j] + velocity[j], limits.low), limits.high)
         for triple in self.rotations:
-            start = position[list(triple)]
             for j in triple:
                 velocity[j], acceleration[j] = jerk_limit.stop(self._limits[j], velocity[j], acceleration[j])
-            step = velocity[list(triple)]
-            if step.any():
-                turned = so3_log(so3_exp(start) @ so3_exp(step))
-                position[list(triple)] = nearest_axis_angle(turned, start)
+            step = [velocity[j] for j in triple]
+            if any(step):
+                for j, value in zip(triple, turns.turned([position[j] for j in triple], step), strict=True):
+                    position[j] = value
         self.is_on_reference = False
-        return self._enter(position, velocity, acceleration)
+        return self._enter(position, velocity, acceleration, velocity)
 
     def lag_s(self, state: FloatArray) -> float:
         """How far a robot in `state` (float32[state_dim]) is behind its command, in seconds at full velocity.
 
         Numbers that are not measured, velocities and grippers (which may hold something) do not count.
         """
-        measured = self.embodiment.reference_of(state).astype(np.float64)
-        gap = self._gap(self.state.position, measured)
+        gap = self._gap(self.state.position, self.embodiment.reference_of(state))
         counts = [j for j, action in enumerate(self.embodiment.actions) if action.reference and action.hold == "last"]
         behind = [abs(gap[j]) / self.embodiment.actions[j].max_velocity for j in counts if j not in self.grippers]
-        return float(max(behind, default=0.0))
+        return max(behind, default=0.0)
 
     def distance(self, values: ArrayLike) -> float:
         """How far the command is from `values`, in control ticks at full velocity (the slowest number counts)."""
@@ -170,58 +187,61 @@ class MotionLimiter:
 
     def gap(self, values: ArrayLike, others: ArrayLike) -> float:
         """The same between two commands."""
-        gap = self._gap(np.asarray(values, dtype=np.float64), np.asarray(others, dtype=np.float64))
-        return float(max(abs(gap[j]) / self._limits[j].velocity for j in range(len(gap))))
+        gap = self._gap(values, others)
+        return max(abs(value) / limits.velocity for value, limits in zip(gap, self._limits, strict=True))
 
-    def _gap(self, start: Vector, end: Vector) -> Vector:
-        gap = end - start
+    def _gap(self, start: ArrayLike, end: ArrayLike) -> list[float]:
+        first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+        gap = (last - first).tolist()
         for triple in self.rotations:
             rows = list(triple)
-            gap[rows] = so3_log(so3_exp(start[rows]).T @ so3_exp(end[rows]))
+            for j, value in zip(triple, turns.between(first[rows].tolist(), last[rows].tolist()), strict=True):
+                gap[j] = value
         return gap
 
-    def _turn(
-        self,
-        triple: tuple[int, ...],
-        target: Vector,
-        after: Vector,
-        position: Vector,
-        velocity: Vector,
-        acceleration: Vector,
-        is_committed: bool,
-        speed: float,
-    ) -> bool:
-        """One rotation, in place: as three numbers in the axes of the gripper."""
-        rows = list(triple)
-        start, wanted, later = so3_exp(position[rows]), so3_exp(target[rows]), so3_exp(after[rows])
-        gap, drift = so3_log(start.T @ wanted), so3_log(wanted.T @ later)
-        moves = [
-            jerk_limit.follow(self._scaled(j, speed), velocity[j], acceleration[j], gap[i], drift[i], is_committed)
-            for i, j in enumerate(rows)
-        ]
-        velocity[rows] = [v for v, _, _ in moves]
-        acceleration[rows] = [a for _, a, _ in moves]
-        lands = all(exact for _, _, exact in moves)
-        reached = target[rows] if lands else so3_log(start @ so3_exp(velocity[rows]))
-        position[rows] = reached if lands else nearest_axis_angle(reached, position[rows])
-        return lands
+    def _at_speed(self, speed: float) -> Sequence[Limits]:
+        if self._slowed[0] != speed:
+            slowed = [replace(limits, velocity=speed * limits.velocity) for limits in self._limits]
+            self._slowed = speed, slowed if speed != 1.0 else self._limits
+        return self._slowed[1]
 
-    def _scaled(self, j: int, speed: float) -> Limits:
-        return self._limits[j] if speed == 1.0 else replace(self._limits[j], velocity=speed * self._limits[j].velocity)
+    def _zero(self, j: int) -> float:
+        return min(max(0.0, self._limits[j].low), self._limits[j].high)
 
-    def _in_range(self, values: Vector) -> Vector:
-        values = values.copy()
+    def _in_range(self, values: ArrayLike) -> list[float]:
+        wanted = np.asarray(values, dtype=np.float64).tolist()
         for j in (*self._scalars, *self.grippers):
-            values[j] = min(max(values[j], self._limits[j].low), self._limits[j].high)
-        return values
+            wanted[j] = min(max(wanted[j], self._limits[j].low), self._limits[j].high)
+        return wanted
 
-    def _at_rest(self, values: Vector) -> MotionState:
-        nothing = np.zeros(len(values))
-        return MotionState(self._in_range(values), nothing, nothing.copy())
+    def _at_rest(self, values: ArrayLike) -> MotionState:
+        nothing = np.zeros(self.embodiment.action_dim)
+        return MotionState(np.asarray(self._in_range(values)), nothing, nothing, nothing)
 
-    def _copies(self) -> tuple[Vector, Vector, Vector]:
-        return self.state.position.copy(), self.state.velocity.copy(), self.state.acceleration.copy()
+    def _lists(self) -> tuple[list[float], list[float], list[float], list[float]]:
+        state = self.state
+        return state.position.tolist(), state.velocity.tolist(), state.acceleration.tolist(), state.pace.tolist()
 
-    def _enter(self, position: Vector, velocity: Vector, acceleration: Vector) -> FloatArray:
-        self.state = MotionState(position, velocity, acceleration)
-        return position.astype(np.float32)
+    def _enter(
+        self, position: list[float], velocity: list[float], acceleration: list[float], pace: list[float]
+    ) -> FloatArray:
+        self.state = MotionState(np.array(position), np.array(velocity), np.array(acceleration), np.array(pace))
+        return self.state.position.astype(np.float32)
+
+
+def _follow_in_range(
+    limits: Limits,
+    position: float,
+    velocity: float,
+    acceleration: float,
+    gap: float,
+    before: float,
+    drift: float,
+    is_committed: bool,
+) -> tuple[float, float, float, bool]:
+    """`jerk_limit.follow`, or a stop where it would lead out of the range: position, velocity, acceleration, lands."""
+    v, a, lands = jerk_limit.follow(limits, velocity, acceleration, gap, before, drift, is_committed)
+    if not jerk_limit.stops_within(limits, position + v, v, a):
+        v, a = jerk_limit.stop(limits, velocity, acceleration)
+        lands = False
+    return min(max(position + v, limits.low), limits.high), v, a, lands

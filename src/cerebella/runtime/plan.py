@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cerebella.embodiment import Embodiment
-from cerebella.geometry import nearest_axis_angle, so3_exp, so3_log
+from cerebella.runtime import turns
 from cerebella.runtime.interpolation import Path, Vector
 from cerebella.runtime.motion import MotionLimiter
 from cerebella.runtime.progress import Progress
@@ -82,28 +82,21 @@ def make_plan(
     return Plan(record, chunk, limited, rows, position - consumed, stop_row, progress, path)
 
 
-def advance(plan: Plan, position: float) -> tuple[float, Vector, Vector] | None:
-    """Play one control tick: (row, its target, the target of the next control tick), float64[action_dim] each.
+def advance(plan: Plan, position: float) -> tuple[float, Vector, Vector]:
+    """Play one control tick of a plan that is not over: (row, its target, the target of the next control tick).
 
-    None, and `plan.is_over`, if the plan stands: there is nothing left to play.
+    Targets are float64[action_dim]. The next tick's row is decided here; the plan is over if there is none.
     """
-    full_speed = plan.progress.full_speed
-    if plan.row_at(position) >= plan.stop_row - 1e-6:
-        speed = plan.progress.brake()
-        if speed == 0.0:
-            plan.end = plan.row_at(position)
-            return None
-        plan.start += full_speed - speed
-    row, last = plan.row_at(position), len(plan.rows) - 1.0
+    row, last, full_speed = plan.row_at(position), len(plan.rows) - 1.0, plan.progress.full_speed
     plan.num_played += 1
-    speed = full_speed
     if row >= last:
         plan.end = float(len(plan.rows))
-    elif row < plan.stop_row:
-        speed = plan.progress.step(row)
-        plan.start += full_speed - speed
-        if speed == 0.0:
-            plan.end = row + 1.0
+        return row, plan.path.at(row), plan.path.at(last)
+    is_left = row + full_speed >= plan.stop_row - 1e-6
+    speed = plan.progress.brake() if is_left else plan.progress.step(row)
+    plan.start += full_speed - speed
+    if speed == 0.0:
+        plan.end = row + (full_speed if is_left else 1.0)
     return row, plan.path.at(row), plan.path.at(min(row + speed, last))
 
 
@@ -124,10 +117,7 @@ def forecast(plan: Plan, limiter: MotionLimiter, position: float, num_rows: int)
     rows: list[FloatArray] = []
     before = state.position
     while len(rows) < num_rows and not played.is_over:
-        step_taken = advance(played, position)
-        if step_taken is None:
-            break
-        row, target, following = step_taken
+        row, target, following = advance(played, position)
         limiter.follow(target, following)
         command = limiter.state.position
         while len(rows) < num_rows and (tick := first_tick + len(rows)) <= position + 1e-9:
@@ -149,9 +139,9 @@ def _between(start: Vector, end: Vector, fraction: float, rotations: tuple[tuple
     values = start + fraction * (end - start)
     for triple in rotations:
         indices = list(triple)
-        first = so3_exp(start[indices])
-        step = so3_log(first.T @ so3_exp(end[indices]))
-        values[indices] = nearest_axis_angle(so3_log(first @ so3_exp(fraction * step)), start[indices])
+        first = start[indices].tolist()
+        step = turns.between(first, end[indices].tolist())
+        values[indices] = turns.turned(first, [fraction * value for value in step])
     return values
 
 
@@ -180,14 +170,13 @@ def blend(
             if 0 <= index < len(rows):
                 gap = rows[index] - reference
                 for triple in rotations:
-                    gap[triple] = so3_log(so3_exp(reference[triple]).T @ so3_exp(rows[index][triple]))
+                    gap[triple] = turns.between(reference[triple].tolist(), rows[index][triple].tolist())
                 total += weight * gap
                 weight_sum += weight
         mean = total / weight_sum if weight_sum else total
         value = reference + mean
         for triple in rotations:
-            turned = so3_log(so3_exp(reference[triple]) @ so3_exp(mean[triple]))
-            value[triple] = nearest_axis_angle(turned, reference[triple])
+            value[triple] = turns.turned(reference[triple].tolist(), mean[triple].tolist())
         value[grippers] = reference[grippers]
         result[i] = value
     return result

@@ -118,7 +118,7 @@ class Planner(Operator):
         record = RequestRecord(
             self._book.next_id, observation.tick, now_s, prefix, delay, is_guided=guidance is not None
         )
-        self._row_at_request = 0.0 if self._plan is None else self._plan.row_at(position)
+        self._row_at_request = 0.0 if self._plan is None else self._plan.row_at(observation.tick)
         self._num_ticks_since_request = 0
         self._book.open(record)
         sent = prefix if guidance is None else prefix[:0]

@@ -17,6 +17,9 @@ _SHARE = 0.5
 
 _LEAST_STEP = 1e-9
 
+_LEAST_SPEED = 1e-9
+"""Rows per tick; slower than this, a plan that is slowing down stands."""
+
 
 class Progress:
     """Rows per control tick along one plan.
@@ -56,13 +59,12 @@ class Progress:
         chosen = min(max(jerk_limit.acceleration_for(missing, self._limits.jerk), low), high)
         speed = self.speed + chosen
         if not jerk_limit.stops_within(self._limits, row + speed, speed, chosen):
-            speed, chosen = jerk_limit.stop(self._limits, self.speed, self._acceleration)
-            speed, chosen = (0.0, 0.0) if speed < 0.0 else (speed, chosen)
+            return self.brake()
         self.speed, self._acceleration = speed, chosen
         return speed
 
     def brake(self) -> float:
         """Rows to go in this control tick on the way to a stop; 0 when stopped."""
-        speed, self._acceleration = jerk_limit.stop(self._limits, self.speed, self._acceleration)
-        self.speed = max(speed, 0.0)
+        speed, chosen = jerk_limit.stop(self._limits, self.speed, self._acceleration)
+        self.speed, self._acceleration = (0.0, 0.0) if speed < _LEAST_SPEED else (speed, chosen)
         return self.speed

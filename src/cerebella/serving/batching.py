@@ -4,9 +4,11 @@ The worker is free, some requests wait, each with the moment until which its ans
 request, but makes the most urgent one wait for the others.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -104,15 +106,17 @@ class ServiceTimes:
 
     def __init__(self) -> None:
         self._durations_s: dict[int, deque[float]] = {}
+        self._quantiles_s: dict[int, float] = {}
         self._sizes: list[int] = []
         self._estimates_s: list[float] = []
 
     def add(self, size: int, duration_s: float) -> None:
         """Learn from one inference."""
-        self._durations_s.setdefault(size, deque(maxlen=_WINDOW)).append(duration_s)
-        self._sizes = sorted(self._durations_s)
-        quantiles = [float(np.quantile(self._durations_s[known], _QUANTILE)) for known in self._sizes]
-        self._estimates_s = list(np.maximum.accumulate(quantiles))
+        window = self._durations_s.setdefault(size, deque(maxlen=_WINDOW))
+        window.append(duration_s)
+        self._quantiles_s[size] = sorted(window)[math.ceil(_QUANTILE * len(window)) - 1]
+        self._sizes = sorted(self._quantiles_s)
+        self._estimates_s = list(accumulate((self._quantiles_s[known] for known in self._sizes), max))
 
     def __call__(self, size: int) -> float:
         """Seconds that a batch of this size takes."""

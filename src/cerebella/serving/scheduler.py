@@ -171,16 +171,16 @@ class Scheduler:
         outcomes = evaluate(self._policy, [job.query for job in jobs])
         self._busy_since_s = None
         duration_s = time.monotonic() - started_s
-        if not any(isinstance(outcome, Exception) for outcome in outcomes):
-            self._law.add(len(jobs), duration_s)
-        if self._on_batch is not None:
-            self._on_batch(len(jobs), duration_s)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 job.on_done(_failure(job, outcome))
             else:
                 answer = Answer(outcome, duration_s, started_s - job.arrived_s, len(jobs))
                 job.on_done(Result("answered", answer))
+        if not any(isinstance(outcome, Exception) for outcome in outcomes):
+            self._law.add(len(jobs), duration_s)
+        if self._on_batch is not None:
+            self._on_batch(len(jobs), duration_s)
 
 
 def _failure(job: Job, error: Exception) -> Result:
