@@ -8,6 +8,7 @@
 #   make test-quant  the tests of int8 and int4 weights; brings torchao into build/quant, beside .venv, because Transformers
 #                    loads it wherever it is installed, which slows every command
 #   make interop  data sets in and out of the lerobot package; makes .venv-lerobot (8 GB, less with TORCH_INDEX)
+#   make interop-peers  openpi's client, the vla-evaluation-harness and others against our server
 #   make interop-lerobot  the plugin in a current LeRobot (Python 3.12, 8 GB)
 #   make check    format, lint, types, layers, house rules
 #   make bench    every measured figure, one JSON line each; bench/full_size.py takes about 10 GB (skipped with less than 12 GB free)
@@ -55,6 +56,16 @@ interop: $(READY)
 	  .venv-lerobot/bin/pip install -q --no-deps -e plugins/lerobot_policy_cerebella; }
 	CEREBELLA_LEROBOT_PYTHON=$(or $(CEREBELLA_LEROBOT_PYTHON),$(CURDIR)/.venv-lerobot/bin/python) \
 	  $(BIN)/python -m pytest -q -rA -m interop tests/interop
+
+# Other projects' clients, servers and harness. CEREBELLA_OPENPI_SOURCE, _XR0_SOURCE, _XR1_SOURCE name checkouts; a test
+# without its checkout is skipped.
+interop-peers: $(READY)
+	@test -x build/venv-openpi/bin/python || { $(BIN)/python -m venv build/venv-openpi && \
+	  build/venv-openpi/bin/pip install -q openpi-client==0.1.2 typing_extensions==4.16.0 websockets==17.4 msgpack==1.2.4 numpy==1.26.4 dm-tree==0.1.10 pillow==13.0.0; }
+	@test -x build/venv-vla-eval/bin/python || { $(BIN)/python -m venv build/venv-vla-eval && \
+	  build/venv-vla-eval/bin/pip install -q vla-eval==0.8.0 websockets==17.4 msgpack==1.2.4 numpy==2.4.6; }
+	CEREBELLA_OPENPI_PYTHON=$(CURDIR)/build/venv-openpi/bin/python CEREBELLA_VLA_EVAL_PYTHON=$(CURDIR)/build/venv-vla-eval/bin/python \
+	  $(BIN)/python -m pytest -q -rA -m interop tests/interop/test_peers.py
 
 # The plugin with a current LeRobot, which needs Python 3.12 (PYTHON312=...).
 PYTHON312 ?= python3.12

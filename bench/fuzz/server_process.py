@@ -5,6 +5,7 @@ python -m fuzz.server_process         in bench/; prints its ports as JSON, answe
 """
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -65,11 +66,14 @@ async def _serve() -> None:
 
 
 def _state() -> dict[str, float]:
-    """Whatever could grow."""
+    """Whatever could grow. `num_blocks`: pieces of memory that Python objects hold; unlike the process's size, it does not
+    depend on how the allocator cuts up what was freed."""
+    gc.collect()
     with open("/proc/self/statm") as file:
         num_pages = int(file.read().split()[1])
     return {
         "rss_mib": round(num_pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
+        "num_blocks": sys.getallocatedblocks(),
         "num_tasks": len(asyncio.all_tasks()),
         "num_threads": threading.active_count(),
         "num_files": len(os.listdir("/proc/self/fd")),

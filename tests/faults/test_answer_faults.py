@@ -1,9 +1,12 @@
 """A server whose policy goes wrong while it serves: what it says is refused, the robot stops, and goes on when it is sound."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from cerebella.runtime.instruments.processes import ServerProcess
 
 from .harness import (
     Course,
@@ -25,6 +28,17 @@ MIDDLE_RAD = 2.0
 """Where the policy sways about, far from 0: a zero that was sent would show."""
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("answers")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[ServerProcess]:
+    with make_server(folder, make_embodiment(middle=MIDDLE_RAD)) as server:
+        yield server
+
+
 @pytest.mark.parametrize(
     ("trouble", "kind", "words"),
     [
@@ -36,16 +50,17 @@ MIDDLE_RAD = 2.0
         ("outside", "far outside", "is 50; its range is -1 .. 5"),
     ],
 )
-def test_f9_a_chunk_that_does_not_fit_is_refused(tmp_path: Path, trouble: str, kind: str, words: str) -> None:
-    embodiment = make_embodiment(middle=MIDDLE_RAD)
-    with make_server(tmp_path, embodiment) as server, line_to(server) as (_, transport):
+def test_f9_a_chunk_that_does_not_fit_is_refused(
+    server: ServerProcess, folder: Path, trouble: str, kind: str, words: str
+) -> None:
+    with line_to(server) as (_, transport):
         steps = [
-            (running, lambda: break_policy(tmp_path, trouble)),
+            (running, lambda: break_policy(folder, trouble)),
             (holding, nothing),
-            (after(25), lambda: break_policy(tmp_path, "")),
+            (after(25), lambda: break_policy(folder, "")),
             (recovered, nothing),
         ]
-        course = Course(transport, steps, robot=WatchedRobot(embodiment))
+        course = Course(transport, steps, robot=WatchedRobot(make_embodiment(middle=MIDDLE_RAD)))
         course.run()
     executor = course.executor
     broken_at, held_at, sound_at, _ = course.done_at

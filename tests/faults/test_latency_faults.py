@@ -73,8 +73,8 @@ def test_f2_a_spike_beyond_the_plan(lasting_server: ServerProcess) -> None:
     """The robot slows down while it still can, stands, and goes on from where it stands."""
     with line_to(lasting_server, timeout_s=5.0) as (proxy, transport):
         spike = Rule("delay", "to client", count=1, seconds=1.5)
-        steps = [(running, lambda: proxy.set_rules(spike)), (holding, nothing), (recovered, nothing)]
-        course = Course(transport, steps, config={"reply_timeout": 100})
+        course = Course(transport, [], config={"reply_timeout": 100})
+        course.steps += [(running, lambda: proxy.set_rules(spike)), (holding, nothing), (recovered, nothing)]
         course.run()
     executor = course.executor
     assert executor.counters.num_stops == 1

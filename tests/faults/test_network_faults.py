@@ -95,7 +95,7 @@ def test_a_half_open_connection_is_found_by_the_ping(transport: RemoteTransport,
 def test_a_bad_network_for_long(transport: RemoteTransport, proxy: FaultProxy) -> None:
     """All at once, at random, for 200 commands: always one command per tick, and well again afterwards.
 
-    A lost first frame costs the longest: it is waited for as for a server that still warms up (`connect_timeout_s`).
+    A lost first frame costs the longest: seconds, until the server says beside the connection that it is warm.
     """
     rules = [
         Rule("drop", "to client", 0.1),

@@ -1,12 +1,13 @@
 """Cameras that lie, and an arm that is held: the robot comes to rest, asks nothing, and starts anew from where it is."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from cerebella.runtime import camera_check
 from cerebella.runtime.camera_check import CameraCheck
+from cerebella.runtime.instruments.processes import ServerProcess
 from cerebella.serving.remote_transport import RemoteTransport
 from cerebella.types import Observation
 
@@ -28,6 +29,12 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 NUM_TOLERATED = 4
 MAX_AGE_S = 0.4
+
+
+@pytest.fixture(scope="module")
+def seeing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with make_server(tmp_path_factory.mktemp("seeing"), make_embodiment(views=("base",))) as server:
+        yield server
 
 
 class LyingRobot(WatchedRobot):
@@ -66,11 +73,11 @@ class LyingRobot(WatchedRobot):
         ("old", camera_check.OLD),
     ],
 )
-def test_f14_a_camera_that_lies(tmp_path: Path, trouble: str, reason: str) -> None:
+def test_f14_a_camera_that_lies(seeing_server: ServerProcess, trouble: str, reason: str) -> None:
     embodiment = make_embodiment(views=("base",))
     robot = LyingRobot(embodiment)
     check = CameraCheck(embodiment.views, MAX_AGE_S, 0.1, NUM_TOLERATED, num_equal_frames=3)
-    with make_server(tmp_path, embodiment) as server, line_to(server) as (_, transport):
+    with line_to(seeing_server) as (_, transport):
         steps = [
             (running, lambda: robot.fail(trouble)),
             (told("blind"), nothing),

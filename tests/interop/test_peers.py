@@ -124,7 +124,7 @@ def test_the_harness_runs_episodes_against_our_server(
             "mode": mode,
             "episodes_per_task": 2,
             "params": {"max_age": 3} if mode == "live" else {},
-            **({"hz": 50.0} if mode == "live" else {}),
+            **({"hz": 10.0} if mode == "live" else {}),
         }
         config = {"server": {"url": server.address("vla_eval")}, "output_dir": str(tmp_path), "benchmarks": [benchmark]}
         (tmp_path / "config.yaml").write_text(json.dumps(config))  # JSON is YAML

@@ -37,6 +37,7 @@ class Trouble:
     execute_horizon: int
     max_trained_prefix: int
     reply_timeout: int
+    max_discards: int
     roughness: float
     lag: int
     delays: tuple[tuple[int, ...], ...]
@@ -71,6 +72,7 @@ def draw(mode: Mode, seed: int) -> Trouble:
         execute_horizon=int(rng.integers(1, horizon + 1)),
         max_trained_prefix=int(rng.integers(0, horizon)),
         reply_timeout=int(rng.integers(3, 60)),
+        max_discards=int(rng.integers(2)),
         roughness=float(rng.choice([0.0, 0.01, 0.3])),
         lag=int(rng.integers(0, 4)),
         delays=tuple(delays),
@@ -103,7 +105,7 @@ def play(trouble: Trouble, seed: int) -> Executor:
     metadata = make_metadata(embodiment, trouble.horizon, trouble.max_trained_prefix)
     policy = WanderingPolicy(metadata, seed, trouble.roughness, trouble.failures, trouble.strays)
     transport = ScriptedTransport(policy, trouble.delays.__getitem__)
-    options = {"reply_timeout": trouble.reply_timeout, "degrade_after": 5}
+    options = {"reply_timeout": trouble.reply_timeout, "degrade_after": 5, "max_discards": trouble.max_discards}
     executor = make_executor(policy, transport, trouble.mode, trouble.execute_horizon, config=options)
     rng = np.random.default_rng(seed)
 

@@ -22,6 +22,9 @@ class EchoPolicy:
 
     Args:
         robot: robot type of a released checkpoint.
+
+    Attributes:
+        asked: observation and prefix of each inference.
         is_open: cleared, inferences wait until it is set.
     """
 

@@ -1,6 +1,7 @@
 """`RemoteTransport` against a real server, through a network that fails."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -317,16 +318,34 @@ def test_a_refusal_ends_when_the_old_policy_comes_back() -> None:
 
 
 def test_it_waits_for_a_server_that_warms_up() -> None:
+    """For longer than for one that is not there: it has answered the websocket's handshake, and answers pings."""
     policy = GatedPolicy()
     server = BackgroundServer(policy, {OpenpiDialect(): 0}, wait_until_warm=False)
     with server:
         policy.wait_until_busy()
-        with pytest.raises(ConnectionError, match=r"was not ready within 0.3 s: connecting"):
-            Line(server.address(), connect_timeout_s=0.3)
-        policy.go(100)
-        with Line(server.address()) as line:
+        with pytest.raises(ConnectionError, match=r"was not ready within 0.5 s: the server is warming up"):
+            Line(server.address(), connect_timeout_s=0.2, warm_up_timeout_s=0.5)
+        going = threading.Timer(0.5, policy.go, (100,))
+        going.start()
+        with Line(server.address(), connect_timeout_s=0.2) as line:
             line.submit(request(1))
             assert line.wait_for(1)[0].chunk is not None
+        going.join()
+
+
+def test_a_first_frame_that_is_swallowed_is_not_waited_for_like_a_warm_up(server: BackgroundServer) -> None:
+    """The server says beside the connection that it is warm."""
+    with through(server) as proxy, Line(f"ws://127.0.0.1:{proxy.port}", connect_timeout_s=2.0) as line:
+        cut, swallow = Rule("reset", "to client", count=1), Rule("drop", "to client", first=1, count=1)
+        proxy.set_rules(cut, swallow)
+        line.submit(request(1))
+        assert line.wait_for(1)[0].error is not None
+        started_s = time.monotonic()
+        line.until_up()
+        assert proxy.num_hits["drop", "to client"] == 1
+        assert time.monotonic() - started_s < WAIT_S / 2
+        line.submit(request(2))
+        assert line.wait_for(2)[-1].chunk is not None
 
 
 def test_what_cannot_work_is_said_at_once() -> None:

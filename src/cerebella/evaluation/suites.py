@@ -4,6 +4,7 @@ A suite is a name and a way to make its environments. Policies come from a direc
 state: what is possible at this delay) and `zero` (holds still: what nothing at all achieves).
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -182,8 +183,13 @@ def open_policy(
 
 
 def executor_config(mode: str, execute_horizon: int) -> ExecutorConfig:
-    """How an evaluation runs chunks: a broken policy is told, and a mode stays what it is, however long the delay."""
-    return ExecutorConfig(as_mode(mode), execute_horizon, max_consecutive_failures=5, degrade_after=None)
+    """How an evaluation runs chunks: a broken policy is told, and a mode stays what it is, however long the delay.
+
+    Values far outside their range are limited and not refused: a policy that has learnt little is bad, not broken.
+    """
+    return ExecutorConfig(
+        as_mode(mode), execute_horizon, max_consecutive_failures=5, degrade_after=None, max_outside=math.inf
+    )
 
 
 def check_policy(metadata: PolicyMetadata, robot: Embodiment, mode: str) -> None:

@@ -22,6 +22,8 @@ from cerebella.types import FloatArray
 Vector = NDArray[np.float64]
 Value = TypeVar("Value", float, Vector)
 
+_SAME_ROW = 1e-8
+
 
 class Path:
     """Rows of absolute targets as a function of the row, which may be a fraction.
@@ -40,8 +42,8 @@ class Path:
         return len(self.rows)
 
     def at(self, row: float) -> Vector:
-        """The target at `row`, float64[action_dim]; the first or last row outside 0..H-1."""
-        row = min(max(row, 0.0), len(self.rows) - 1.0)
+        """The target at `row` (see `whole`), float64[action_dim]; the first or last row outside 0..H-1."""
+        row = whole(min(max(row, 0.0), len(self.rows) - 1.0))
         index = int(row)
         fraction = row - index
         if fraction == 0.0:
@@ -90,14 +92,23 @@ class Path:
         return turns.turned(self.rows[row, triple].tolist(), tangent)
 
 
+def whole(row: float) -> float:
+    """The row itself; or the nearest whole row, if nothing but rounding is between them.
+
+    Rows are differences of times that grow for hours, and just before a row a gripper still has the value of the last one.
+    """
+    nearest = float(round(row))
+    return nearest if abs(row - nearest) < _SAME_ROW else row
+
+
 def hermite(fraction: float, start: Value, start_slope: Value, end: Value, end_slope: Value) -> Value:
     """The cubic with these values and slopes (per unit of `fraction`) at 0 and 1."""
     u = fraction
     return (
-        (1 + 2 * u) * (1 - u) ** 2 * start
-        + u * (1 - u) ** 2 * start_slope
-        + u * u * (3 - 2 * u) * end
-        + u * u * (u - 1) * end_slope
+        start
+        + u * u * (3.0 - 2.0 * u) * (end - start)
+        + u * (1.0 - u) ** 2 * start_slope
+        - u * u * (1.0 - u) * end_slope
     )
 
 

@@ -59,21 +59,25 @@ def acceleration_for(velocity: float, jerk: float) -> float:
     return (velocity + 0.5 * num_more * (num_more + 1) * jerk) / (num_more + 1)
 
 
+def _signed_acceleration_for(velocity: float, jerk: float) -> float:
+    return acceleration_for(velocity, jerk) if velocity >= 0.0 else -acceleration_for(-velocity, jerk)
+
+
 def bounds(limits: Limits, velocity: float, acceleration: float) -> tuple[float, float]:
     """The accelerations that may come next so that neither acceleration nor velocity ever leaves its limit. Per tick.
 
-    Beyond a velocity limit that was just lowered both are the one that leads back fastest.
+    Beyond a velocity limit that was just lowered, those that lead back.
     """
     least = max(acceleration - limits.jerk, -limits.acceleration)
     most = min(acceleration + limits.jerk, limits.acceleration)
-    low = -acceleration_for(limits.velocity + velocity, limits.jerk)
-    high = acceleration_for(limits.velocity - velocity, limits.jerk)
+    low = -_signed_acceleration_for(limits.velocity + velocity, limits.jerk)
+    high = _signed_acceleration_for(limits.velocity - velocity, limits.jerk)
     return min(max(low, least), most), min(max(high, least), most)
 
 
 def stop(limits: Limits, velocity: float, acceleration: float) -> tuple[float, float]:
     """The next (velocity, acceleration) on the way to rest. Rest is (0, 0). Per tick."""
-    wanted = -math.copysign(acceleration_for(abs(velocity), limits.jerk), velocity)
+    wanted = -_signed_acceleration_for(velocity, limits.jerk)
     low = max(acceleration - limits.jerk, -limits.acceleration)
     high = min(acceleration + limits.jerk, limits.acceleration)
     chosen = min(max(wanted, low), high)

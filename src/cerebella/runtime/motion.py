@@ -124,7 +124,8 @@ class MotionLimiter:
             is_exact &= lands
             pace[j] = drift
         for triple in self.rotations:
-            start, wanted = [position[j] for j in triple], [target[j] for j in triple]
+            start = [position[j] for j in triple]
+            wanted = turns.nearest([target[j] for j in triple], start)
             gaps, drifts = turns.between(start, wanted), turns.between(wanted, [after[j] for j in triple])
             lands = True
             for j, gap, drift in zip(triple, gaps, drifts, strict=True):
@@ -133,7 +134,7 @@ class MotionLimiter:
                 )
                 lands &= is_there
                 pace[j] = drift
-            reached = turns.nearest(wanted, start) if lands else turns.turned(start, [velocity[j] for j in triple])
+            reached = wanted if lands else turns.turned(start, [velocity[j] for j in triple])
             for j, value in zip(triple, reached, strict=True):
                 position[j] = value
             is_exact &= lands

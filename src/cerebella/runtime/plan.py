@@ -12,7 +12,7 @@ import numpy as np
 
 from cerebella.embodiment import Embodiment
 from cerebella.runtime import turns
-from cerebella.runtime.interpolation import Path, Vector
+from cerebella.runtime.interpolation import Path, Vector, whole
 from cerebella.runtime.motion import MotionLimiter
 from cerebella.runtime.progress import Progress
 from cerebella.runtime.trace import RequestRecord
@@ -31,7 +31,9 @@ class Plan:
         stop_row: from this row on it is left as fast as the limits allow (s in mode `sync`; never otherwise).
         progress: how fast it is played.
         path: the rows as a function of a fractional row.
+        is_left: `stop_row` was reached.
         end: the number of rows played, once it is over.
+        leaving: the last row before `stop_row` and the progress there, once it was played.
         num_played: commands that played it.
     """
 
@@ -43,7 +45,9 @@ class Plan:
     stop_row: float
     progress: Progress
     path: Path
+    is_left: bool = False
     end: float | None = None
+    leaving: tuple[float, Progress] | None = None
     num_played: int = 0
 
     @property
@@ -53,7 +57,7 @@ class Plan:
 
     def row_at(self, position: float) -> float:
         """The next row to play at this position; after the end the number of rows played."""
-        return position - self.start if self.end is None else self.end
+        return whole(position - self.start) if self.end is None else self.end
 
     def num_left(self, position: float) -> float:
         """Rows left to play, the one at this position included."""
@@ -82,21 +86,34 @@ def make_plan(
     return Plan(record, chunk, limited, rows, position - consumed, stop_row, progress, path)
 
 
-def advance(plan: Plan, position: float) -> tuple[float, Vector, Vector]:
-    """Play one control tick of a plan that is not over: (row, its target, the target of the next control tick).
+def advance(plan: Plan, position: float) -> tuple[float, Vector, Vector] | None:
+    """Play one control tick: (row, its target, the target of the next control tick), float64[action_dim] each.
 
-    Targets are float64[action_dim]. The next tick's row is decided here; the plan is over if there is none.
+    None, and `plan.is_over`, if the plan stands: there is nothing left to play. That it is left at `stop_row` shows only
+    when that row is due: until then a new plan may come, and the tick before must not slow down for a stop that does
+    not take place (without a delay, mode `sync` sends what the others send). So a step across `stop_row` is taken back
+    here if nothing came, and made again as a braking one.
     """
-    row, last, full_speed = plan.row_at(position), len(plan.rows) - 1.0, plan.progress.full_speed
+    full_speed, last = plan.progress.full_speed, len(plan.rows) - 1.0
+    if plan.leaving is not None:
+        before, progress = plan.leaving
+        plan.progress = copy(progress)
+        speed = plan.progress.brake()
+        if speed == 0.0:
+            plan.end = min(before + full_speed, last + 1.0)
+            return None
+        plan.start = position - (before + speed)
+    row = plan.row_at(position)
     plan.num_played += 1
     if row >= last:
-        plan.end = float(len(plan.rows))
+        plan.end = last + 1.0
         return row, plan.path.at(row), plan.path.at(last)
-    is_left = row + full_speed >= plan.stop_row - 1e-6
-    speed = plan.progress.brake() if is_left else plan.progress.step(row)
+    if row + full_speed >= plan.stop_row - 1e-6:
+        plan.leaving = row, copy(plan.progress)
+    speed = plan.progress.step(row)
     plan.start += full_speed - speed
     if speed == 0.0:
-        plan.end = row + (full_speed if is_left else 1.0)
+        plan.end = row + 1.0
     return row, plan.path.at(row), plan.path.at(min(row + speed, last))
 
 
@@ -117,7 +134,10 @@ def forecast(plan: Plan, limiter: MotionLimiter, position: float, num_rows: int)
     rows: list[FloatArray] = []
     before = state.position
     while len(rows) < num_rows and not played.is_over:
-        row, target, following = advance(played, position)
+        played_row = advance(played, position)
+        if played_row is None:
+            break
+        row, target, following = played_row
         limiter.follow(target, following)
         command = limiter.state.position
         while len(rows) < num_rows and (tick := first_tick + len(rows)) <= position + 1e-9:

@@ -54,17 +54,17 @@ class Progress:
 
     def step(self, row: float) -> float:
         """Rows to go in this control tick, starting at `row`; 0 when stopped."""
-        low, high = jerk_limit.bounds(self._limits, self.speed, self._acceleration)
-        missing = self.full_speed - self.speed
-        chosen = min(max(jerk_limit.acceleration_for(missing, self._limits.jerk), low), high)
-        speed = self.speed + chosen
-        if not jerk_limit.stops_within(self._limits, row + speed, speed, chosen):
-            return self.brake()
-        self.speed, self._acceleration = speed, chosen
-        return speed
+        left = self._limits.high - row
+        speed, chosen, _ = jerk_limit.follow(
+            self._limits, self.speed, self._acceleration, left, before=0.0, drift=0.0, is_committed=False
+        )
+        return self._go_on(speed, chosen)
 
     def brake(self) -> float:
         """Rows to go in this control tick on the way to a stop; 0 when stopped."""
-        speed, chosen = jerk_limit.stop(self._limits, self.speed, self._acceleration)
-        self.speed, self._acceleration = (0.0, 0.0) if speed < _LEAST_SPEED else (speed, chosen)
+        return self._go_on(*jerk_limit.stop(self._limits, self.speed, self._acceleration))
+
+    def _go_on(self, speed: float, acceleration: float) -> float:
+        stands = speed < _LEAST_SPEED and acceleration <= 0.0
+        self.speed, self._acceleration = (0.0, 0.0) if stands else (speed, acceleration)
         return self.speed

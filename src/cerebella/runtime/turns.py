@@ -12,7 +12,10 @@ _Quaternion = tuple[float, float, float, float]
 
 
 def between(start: Sequence[float], end: Sequence[float]) -> Turn:
-    """The turn from `start` to `end` in the axes of `start`: Log(Exp(start)^T Exp(end)). Length 0..pi, rad."""
+    """The turn from `start` to `end` in the axes of `start`: Log(Exp(start)^T Exp(end)). Length 0..pi, rad.
+
+    Exactly zero between the same numbers.
+    """
     w, x, y, z = _quaternion(start)
     return _logarithm(_product((w, -x, -y, -z), _quaternion(end)))
 
@@ -52,11 +55,11 @@ def _quaternion(axis_angle: Sequence[float]) -> _Quaternion:
 def _product(first: _Quaternion, second: _Quaternion) -> _Quaternion:
     a, b, c, d = first
     w, x, y, z = second
-    return (
+    return (  # in pairs, so that what cancels between a rotation and itself cancels to zero
         a * w - b * x - c * y - d * z,
-        a * x + b * w + c * z - d * y,
-        a * y - b * z + c * w + d * x,
-        a * z + b * y - c * x + d * w,
+        (a * x + b * w) + (c * z - d * y),
+        (a * y + c * w) + (d * x - b * z),
+        (a * z + d * w) + (b * y - c * x),
     )
 
 

@@ -14,6 +14,7 @@ import logging
 import random
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,16 +28,20 @@ from cerebella.serving.errors import WireError
 from cerebella.serving.exchange import headers_of, read_chunk, request_message
 from cerebella.serving.handshake import Handshake, read_handshake
 from cerebella.serving.outstanding import Counts, Outstanding
+from cerebella.serving.readiness import is_warm
 from cerebella.serving.warm_up import blank_observation
 from cerebella.types import Observation
 
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 0.5
-_OPEN_S = 5.0
+_STEP_S = 5.0
+"""For each step to a connection: opening it, the first frame and the first answer of a server that is warm; at most."""
 _MAX_FRAME_BYTES = 64 << 20
 _TOO_BIG = 1009
 _JOIN_S = 5.0
+_LOOK_S = 0.2
+_WARMING = "the server is warming up"
 
 
 class RemoteTransport:
@@ -46,15 +51,16 @@ class RemoteTransport:
         url: ws://host:port or wss://host:port. token: what the server asks for.
         tls: how to trust the server (wss); None uses the system's authorities.
         session: which robot, if a gateway carries several on one connection; sticky routing goes by it as well.
-        timeout_s: for one answer. connect_timeout_s: for a connection, its first frame and its warm-up call each, and for
-            the first connection as a whole.
+        timeout_s: for one answer. connect_timeout_s: for the first connection, as long as nobody is there.
+        warm_up_timeout_s: for the first connection to a server that is there and still warms up.
         ping_interval_s, ping_timeout_s: the connection is made anew if the server does not answer a ping for so long.
         max_outstanding: requests on their way at once.
         first_pause_s, max_pause_s: before the first further attempt to connect, and at most; the pause doubles, and each
             is drawn between half and all of it, so that many robots do not come back in the same moment.
 
     Raises:
-        ConnectionError: nobody answered within `connect_timeout_s`, or the token is refused.
+        ConnectionError: nobody answered within `connect_timeout_s`, the server was not warm within `warm_up_timeout_s`,
+            or the token is refused.
         ValueError: not an address, or not a server of ours.
     """
 
@@ -67,6 +73,7 @@ class RemoteTransport:
         session: str = "",
         timeout_s: float = 2.0,
         connect_timeout_s: float = 30.0,
+        warm_up_timeout_s: float = 300.0,
         ping_interval_s: float = 0.5,
         ping_timeout_s: float = 2.0,
         max_outstanding: int = 4,
@@ -74,7 +81,7 @@ class RemoteTransport:
         max_pause_s: float = 5.0,
     ) -> None:
         self._url, self._token, self._tls, self._session = url, token, tls, session
-        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
+        self._timeout_s, self._step_timeout_s = timeout_s, min(_STEP_S, connect_timeout_s / 2)
         self._ping_interval_s, self._ping_timeout_s = ping_interval_s, ping_timeout_s
         self._first_pause_s, self._max_pause_s = first_pause_s, max_pause_s
         self._outstanding = Outstanding(max_outstanding)
@@ -82,6 +89,7 @@ class RemoteTransport:
         self._offered: Handshake | None = None
         self._trouble = "connecting"
         self._is_up = False
+        self._is_warming = False
         self._is_closed = False
         self._fatal: Exception | None = None
         self._first = threading.Event()
@@ -96,10 +104,10 @@ class RemoteTransport:
         self._main: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="cerebella-remote", daemon=True)
         self._thread.start()
-        self._first.wait(connect_timeout_s)
+        waited_s = self._wait_for_first(connect_timeout_s, max(connect_timeout_s, warm_up_timeout_s))
         if self._accepted is None or self._fatal is not None or not self._is_up:
             self.close()
-            raise self._fatal or ConnectionError(f"{url} was not ready within {connect_timeout_s:g} s: {self._trouble}")
+            raise self._fatal or ConnectionError(f"{url} was not ready within {waited_s:g} s: {self._trouble}")
 
     @property
     def metadata(self) -> PolicyMetadata:
@@ -155,6 +163,14 @@ class RemoteTransport:
             self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(_JOIN_S)
 
+    def _wait_for_first(self, connect_timeout_s: float, warm_up_timeout_s: float) -> float:
+        """Until the first connection is up, or it has taken too long; the seconds that it may take."""
+        started_s, limit_s = time.monotonic(), connect_timeout_s
+        while not self._first.is_set() and (left_s := started_s + limit_s - time.monotonic()) > 0:
+            self._first.wait(min(left_s, _LOOK_S))
+            limit_s = warm_up_timeout_s if self._is_warming else connect_timeout_s
+        return limit_s
+
     def _stop(self) -> None:
         if self._main is not None:
             self._main.cancel()
@@ -196,7 +212,7 @@ class RemoteTransport:
                     proxy=None,
                     max_size=_MAX_FRAME_BYTES,
                     max_queue=4,
-                    open_timeout=min(_OPEN_S, self._connect_timeout_s),
+                    open_timeout=self._step_timeout_s,
                     ping_interval=None,
                     close_timeout=_CLOSE_S,
                 ) as connection:
@@ -248,8 +264,7 @@ class RemoteTransport:
 
     async def _greet(self, connection: ClientConnection) -> None:
         """Read the first frame; if it tells of another policy than the accepted one, wait for consent."""
-        async with asyncio.timeout(self._connect_timeout_s):  # a server that warms up sends it late
-            frame = await connection.recv()
+        frame = await self._first_frame(connection)
         if isinstance(frame, str):
             raise WireError(f"the first frame is text: {frame[:200]}")
         handshake = read_handshake(unpack(frame))
@@ -272,6 +287,22 @@ class RemoteTransport:
                 raise ConnectionError("the connection ended before an operator accepted the other policy")
         self._offered = None
 
+    async def _first_frame(self, connection: ClientConnection) -> bytes | str:
+        """A server that is warm sends it at once; one that warms up is waited for, as long as it answers pings."""
+        self._trouble, self._is_warming = "no first frame yet", True
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._step_timeout_s):
+                        return await connection.recv()
+                if await asyncio.to_thread(is_warm, self._url, self._tls, self._step_timeout_s):
+                    raise ConnectionError("the server is warm, but its first frame did not come")
+                if self._trouble != _WARMING:
+                    self._trouble = _WARMING
+                    log.warning("%s is warming up: waiting for it", self._url)
+        finally:
+            self._is_warming = False
+
     async def _warm_up(self, connection: ClientConnection) -> None:
         """One question whose answer goes nowhere: the way is open, and the first real answer will not be a slow one."""
         self._trouble = "warming up"
@@ -279,7 +310,7 @@ class RemoteTransport:
         observation = self._newest or blank_observation(metadata.embodiment)
         self._seq += 1
         nothing = np.zeros((0, metadata.embodiment.action_dim), dtype=np.float32)
-        async with asyncio.timeout(self._connect_timeout_s):
+        async with asyncio.timeout(self._step_timeout_s):
             await connection.send(request_message(self._seq, observation, nothing, session=self._session))
             while True:
                 fields = _fields(await connection.recv())
