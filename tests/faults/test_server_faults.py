@@ -68,7 +68,7 @@ def test_f11_frozen_with_its_sockets_open(transport: RemoteTransport, server: Se
     course = Course(transport, [*steps, (after(25), server.thaw), (recovered, nothing)])
     course.run()
     frozen_at, noticed_at, *_ = course.done_at
-    assert noticed_at - frozen_at <= 3.0 * CONTROL_HZ  # ping every 0.2 s, pong within 0.8 s, and a busy machine
+    assert noticed_at - frozen_at <= 5.0 * CONTROL_HZ  # ping every 0.2 s, pong within 2 s, and a busy machine
     assert "hold" in course.states(frozen_at, None)
     assert transport.counts.num_restarts == 0
 
@@ -140,7 +140,7 @@ def test_f23_a_client_that_never_reads_harms_nobody(
     assert resident_kib(server.pid) - before_kib < 50_000
     assert transport.counts.num_losses == 0
     states = [record.state for record in list(course.executor.trace)[course.done_at[0] :]]
-    assert states.count("run") > 0.95 * len(states)
+    assert states.count("run") > 0.9 * len(states)
 
 
 def test_the_command_itself(tmp_path: Path) -> None:
