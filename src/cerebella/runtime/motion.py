@@ -172,6 +172,12 @@ class MotionLimiter:
         self.is_on_reference = False
         return self._enter(position, velocity, acceleration, velocity)
 
+    @property
+    def position_without_targets(self) -> Vector:
+        """The last command with 0 for every absolute target: what a chunk of zeros would mean. float64[action_dim]."""
+        holds = np.asarray([action.hold == "last" for action in self.embodiment.actions])
+        return np.where(holds, 0.0, self.state.position)
+
     def lag_s(self, state: FloatArray) -> float:
         """How far a robot in `state` (float32[state_dim]) is behind its command, in seconds at full velocity.
 

@@ -183,15 +183,13 @@ class Planner(Operator):
             return f"inference failed: {reply.error}"
         if request.is_broken:
             return "promise broken: other rows were sent than the request had promised"
-        if not reply.chunk.actions.any() and self._is_far(np.zeros(self.metadata.embodiment.action_dim)):
+        if not reply.chunk.actions.any() and self._is_far(self._limiter.position_without_targets):
             return "all zero: every number of the chunk is 0, far from where the robot is"
         nothing = request.action_prefix[:0]
         return chunks.objection(
             reply.chunk,
             observation_tick=request.observation_tick,
-            action_prefix=nothing
-            if reply.chunk.prefix_length == 0 and self.mode == "guided"
-            else request.action_prefix,
+            action_prefix=nothing if request.is_guided else request.action_prefix,
             horizon=self.metadata.horizon,
             policy_id=self.metadata.policy_id,
             low=self._limiter.low,
