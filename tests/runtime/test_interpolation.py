@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cerebella.geometry import so3_exp, so3_log
 from cerebella.runtime import turns
-from cerebella.runtime.interpolation import Path, Vector, hermite
+from cerebella.runtime.interpolation import Path, Vector, hermite, whole
 from cerebella.runtime.motion import MotionLimiter
 from cerebella.runtime.rates import Rates
 from cerebella.types import FloatArray
@@ -127,7 +127,20 @@ def test_f22_half_a_turn_from_row_to_row() -> None:
 @given(SEEDS, st.floats(0.0, 7.0))
 def test_f22_grippers_keep_the_last_row(seed: int, row: float) -> None:
     rows = draw_rows(seed)
-    assert Path(rows, ROBOT).at(row)[GRIPPER] == rows[int(row), GRIPPER]
+    assert Path(rows, ROBOT).at(row)[GRIPPER] == rows[int(whole(row)), GRIPPER]
+
+
+def test_f22_rounding_does_not_keep_a_gripper_one_command_longer() -> None:
+    """A row that is reached by adding up control ticks is that row."""
+    rows = draw_rows(1)
+    rows[:, GRIPPER] = np.arange(8) % 2
+    position, path = 0.0, Path(rows, ROBOT)
+    for k in range(1, 24):
+        position += 0.3
+        if k % 10 == 0:
+            assert path.at(position).tobytes() == rows[3 * k // 10].astype(np.float64).tobytes()
+    assert whole(3.0 - 1e-10) == 3.0
+    assert whole(3.0 - 1e-7) == 3.0 - 1e-7
 
 
 def test_a_standing_chunk_stands_bit_for_bit() -> None:

@@ -69,4 +69,4 @@ def to_ticks(duration_s: float, period_s: float) -> int:
     """Ticks until a reply that takes `duration_s` can be used: rounded up, as replies are looked for once per tick."""
     if duration_s < 0 or period_s <= 0:
         raise ValueError(f"need duration_s >= 0 and period_s > 0; got {duration_s} s and {period_s} s")
-    return math.ceil(duration_s / period_s)
+    return math.ceil(duration_s / period_s - 1e-9)  # a whole number of periods is that number

@@ -75,6 +75,8 @@ class Operator:
         """
         if not self._is_taken:
             raise RuntimeError("human_command() needs take_over() first")
+        if not isinstance(values, np.ndarray):
+            raise ValueError(f"a human command must be an array, float32[action_dim]; got a {type(values).__name__}")
         self.metadata.embodiment.check_actions(values)
         if values.dtype != np.float32 or values.ndim != 1 or not np.isfinite(values).all():
             raise ValueError(

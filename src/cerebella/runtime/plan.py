@@ -77,6 +77,8 @@ def make_plan(
     """A plan that plays row `consumed` at `position`, at the speed at which `before` was being played."""
     low = np.asarray([action.low for action in embodiment.actions], dtype=np.float32)
     high = np.asarray([action.high for action in embodiment.actions], dtype=np.float32)
+    in_rotation = [embodiment.action_index(name) for pose in embodiment.poses for name in pose.rotation]
+    low[in_rotation], high[in_rotation] = -np.inf, np.inf  # three numbers of one rotation have no range one by one
     limited = np.clip(rows, low, high)
     path = Path(limited, embodiment)
     rows_per_tick = embodiment.policy_hz / embodiment.control_hz
