@@ -137,7 +137,7 @@ class Counters:
     Args:
         num_ticks: commands sent. num_holds: those that were no row of a chunk and no order of somebody else: coming to
             rest and standing still.
-        num_stops: how often an asynchronous mode ran out of rows and began to stop. num_slowed: commands that played a
+        num_stops: how often an asynchronous mode left its plan and began to stop (out of rows, an order, a fault). num_slowed: commands that played a
             plan slower than its own speed because it was about to end.
         num_requests: inferences asked for.
         outcomes: how they ended, by outcome; with the one in flight they sum up to `num_requests`.
