@@ -57,7 +57,7 @@ interop: $(READY)
 	CEREBELLA_LEROBOT_PYTHON=$(or $(CEREBELLA_LEROBOT_PYTHON),$(CURDIR)/.venv-lerobot/bin/python) \
 	  $(BIN)/python -m pytest -q -rA -m interop tests/interop
 
-# Other projects' clients, servers and harness. CEREBELLA_OPENPI_SOURCE, _XR0_SOURCE, _XR1_SOURCE name checkouts; a test
+# Other projects' clients, servers and harness. CEREBELLA_OPENPI_SOURCE, CEREBELLA_XR0_SOURCE, CEREBELLA_XR1_SOURCE name checkouts; a test
 # without its checkout is skipped.
 interop-peers: $(READY)
 	@test -x build/venv-openpi/bin/python || { $(BIN)/python -m venv build/venv-openpi && \
