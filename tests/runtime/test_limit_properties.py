@@ -25,8 +25,8 @@ from .arm import (
 )
 
 SCENARIOS_PER_EXAMPLE = 10
-NUM_EXAMPLES = int(os.environ.get("CEREBELLA_SCENARIOS", 10_000)) // (20 * SCENARIOS_PER_EXAMPLE)
-"""Per mode; a tenth of the scenarios of `test_executor_properties`, in five modes."""
+NUM_EXAMPLES = int(os.environ.get("CEREBELLA_SCENARIOS", 10_000)) // (50 * SCENARIOS_PER_EXAMPLE)
+"""Per mode; a tenth of the scenarios of `test_executor_properties` in all five modes together."""
 
 
 @dataclass(frozen=True)
