@@ -213,7 +213,12 @@ def run_wall(options: Options, trace: LatencyTrace) -> dict[str, Any]:
     num_ticks = round(options.wall_s * CONTROL_HZ)
     with tqdm(total=num_ticks, desc="wall clock", unit="command", mininterval=5.0) as bar:
         pacing = drive(
-            arms, executor, clock, num_ticks, lambda observation, action: bar.update() and None, counts_missed_ticks=True
+            arms,
+            executor,
+            clock,
+            num_ticks,
+            lambda observation, action: bar.update() and None,
+            counts_missed_ticks=True,
         )
     executor.close()
     sent_s, steps = np.asarray(check.sent_s), np.asarray(check.positions) * CONTROL_HZ / POLICY_HZ

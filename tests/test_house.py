@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cerebella"
 MAX_NUM_LINES = 500
 SOURCES = sorted(
-    file for folder in ("src", "tests", "examples", "bench", "tools", "plugins") for file in (ROOT / folder).rglob("*.py")
+    file
+    for folder in ("src", "tests", "examples", "bench", "tools", "plugins")
+    for file in (ROOT / folder).rglob("*.py")
 )
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -67,7 +67,11 @@ def test_the_scenarios_reach_every_corner() -> None:
     counters = [log.executor.counters for log in logs]
     for outcome in ("used", "late", "rejected", "superseded"):
         assert sum(c.outcomes[outcome] for c in counters) > 0, outcome
-    assert {reason for c in counters for reason in c.rejections} == {"inference failed", "prefix changed", "far outside"}
+    assert {reason for c in counters for reason in c.rejections} == {
+        "inference failed",
+        "prefix changed",
+        "far outside",
+    }
     for name in ("num_stops", "num_untrained", "num_delay_clamped", "num_clipped", "num_skipped_ticks"):
         assert sum(getattr(c, name) for c in counters) > 20, name
     assert any(r.outcome == "used" and len(r.action_prefix) > r.consumed for log in logs for r in log.executor.requests)

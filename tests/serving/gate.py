@@ -2,7 +2,8 @@
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from cerebella.interfaces import Guidance, PolicyMetadata
 from cerebella.types import ActionChunk, FloatArray, Observation
 from tests.runtime.tagged import make_embodiment, make_metadata
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 HORIZON = 8
 NO_PREFIX: FloatArray = np.zeros((0, 4), dtype=np.float32)
 
@@ -87,6 +88,14 @@ class GatedPolicy(BatchPolicy):
     def wait_until_busy(self) -> None:
         """Return when an inference has begun."""
         assert self.entered.acquire(timeout=WAIT_S)
+
+
+def wait_until(condition: Callable[[], bool], patience_s: float = WAIT_S) -> None:
+    """For what another thread does after it has answered; sleeps in between, so that the other thread can."""
+    deadline_s = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {patience_s} s"
+        time.sleep(0.002)
 
 
 def observed(tick: int, value: float = 0.0, views: Sequence[str] = (), side_px: int = 8) -> Observation:

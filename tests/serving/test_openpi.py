@@ -15,7 +15,7 @@ from cerebella.serving.exchange import checksum
 from cerebella.serving.openpi import KNOWN_KEYS, MAX_OPEN, OpenpiDialect
 from tests.runtime.tagged import make_metadata
 
-from .gate import HORIZON, WAIT_S, BatchPolicy, GatedPolicy, guided_metadata, with_views
+from .gate import HORIZON, WAIT_S, BatchPolicy, GatedPolicy, guided_metadata, wait_until, with_views
 
 STATE = np.arange(4, dtype=np.float32)
 REQUEST = {"state": STATE, "prompt": "go"}
@@ -210,8 +210,7 @@ def test_connections_do_not_meet_in_a_session_of_one_name() -> None:
         policy.wait_until_busy()
         robots[1].send(seq=1, session="arm", tick=2)
         robots[2].send(seq=1, session="arm", tick=3)
-        while server.service.num_open < 3:
-            pass
+        wait_until(lambda: server.service.num_open >= 3)
         robots[1].send_raw(pack({"reset": True, "seq": 2, "session": "arm"}))
         assert {robots[1].take()["seq"], robots[1].take()["seq"]} == {1, 2}
         policy.go(2)
@@ -227,10 +226,8 @@ def test_a_client_that_leaves_takes_its_waiting_request_along() -> None:
         policy.wait_until_busy()
         with joined(server) as leaves:
             Robot(leaves).send(seq=1, tick=2)
-            while server.service.num_open < 2:
-                pass
-        while server.service.num_open > 1:
-            pass
+            wait_until(lambda: server.service.num_open >= 2)
+        wait_until(lambda: server.service.num_open <= 1)
         robot.send(seq=2, tick=3)
         policy.go(2)
         assert [robot.take()["seq"] for _ in range(2)] == [1, 2]

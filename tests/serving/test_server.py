@@ -27,7 +27,7 @@ from cerebella.serving.server import Server, ServerConfig
 from cerebella.serving.service import Service, ServiceConfig
 from tests.runtime.tagged import make_metadata
 
-from .gate import NO_PREFIX, WAIT_S, BatchPolicy, GatedPolicy, observed
+from .gate import NO_PREFIX, WAIT_S, BatchPolicy, GatedPolicy, observed, wait_until
 
 TLS = Path(__file__).parent / "tls"
 TOKEN = "secret-token"
@@ -107,14 +107,6 @@ def read_frame(peer: socket.socket) -> bytes:
 
     (size,) = struct.unpack(">I", exactly(4))
     return exactly(size)
-
-
-def wait_until(condition: Any) -> None:
-    """For what another thread counts after it has answered."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.002)
 
 
 def counted(server: BackgroundServer, line: str) -> bool:
@@ -370,7 +362,7 @@ def test_a_websocket_that_is_not_read_is_dropped_and_memory_stays() -> None:
         with pytest.raises((ConnectionError, TimeoutError)):  # noqa: PT012
             while sent < 1 << 30:
                 sent += greedy.send(masked * 100)
-        wait_until(lambda: counted(server, 'cerebella_connections{dialect="openpi"} 0.0'))
+        wait_until(lambda: counted(server, 'cerebella_connections{dialect="openpi"} 0.0'), patience_s=120.0)
         wait_until(lambda: server.service.num_open == 0)
 
 
