@@ -11,6 +11,7 @@ sent: jitter, phase error, drift. Prints one JSON object as the last line; exit 
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -158,6 +159,13 @@ def make_policy() -> SwayPolicy:
     return policy
 
 
+def _counting(bar: Any) -> Callable[[Observation, Action], None]:
+    def count(observation: Observation, action: Action) -> None:
+        bar.update()
+
+    return count
+
+
 def run_virtual(options: Options, trace: LatencyTrace) -> tuple[dict[str, Any], list[str]]:
     """Every command of half an hour, checked."""
     policy, check = make_policy(), Check()
@@ -166,7 +174,7 @@ def run_virtual(options: Options, trace: LatencyTrace) -> tuple[dict[str, Any], 
     arms = Arms(round(options.virtual_s * CONTROL_HZ))
     start_s, memory = time.process_time(), psutil.Process().memory_info().rss
     with tqdm(total=arms._num_ticks, desc="virtual", unit="command", mininterval=1.0) as bar:
-        drive(arms, executor, VirtualClock(), 10**9, lambda observation, action: bar.update() and None)
+        drive(arms, executor, VirtualClock(), 10**9, _counting(bar))
     counters = executor.counters
     queue = HORIZON - EXECUTE_HORIZON
     rounding = 2**-23 * RANGE
@@ -217,7 +225,7 @@ def run_wall(options: Options, trace: LatencyTrace) -> dict[str, Any]:
             executor,
             clock,
             num_ticks,
-            lambda observation, action: bar.update() and None,
+            _counting(bar),
             counts_missed_ticks=True,
         )
     executor.close()
