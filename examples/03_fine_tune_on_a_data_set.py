@@ -17,8 +17,9 @@ from cerebella.cli import explain_errors
 from cerebella.data.episodes import Feature
 from cerebella.data.lerobot_writer import LeRobotWriter
 from cerebella.envs.dynamic.conveyor import CONVEYOR
-from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
 from cerebella.envs.dynamic.conveyor_expert import steady_style
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.environment import DynamicEnvironment, DynamicExpert
 from cerebella.evaluation.suites import EvalConfig, evaluate
 from cerebella.recipes.fine_tune.options import PosttrainAsync
 from cerebella.recipes.fine_tune.run import fine_tune
@@ -55,8 +56,12 @@ def record(directory: Path, num_episodes: int, shake_m: float = 0.008) -> None:
         "action": Feature("float32", (CONVEYOR.action_dim,), tuple(d.name for d in CONVEYOR.actions)),
         "observation.images.base": Feature("video", (64, 96, 3)),
     }
-    robot, random, nothing = Conveyor(), np.random.default_rng(0), np.zeros((0, CONVEYOR.action_dim), np.float32)
-    expert = ConveyorExpert(robot, horizon=2, style=steady_style(1, speed=0.45))
+    robot, random, nothing = (
+        DynamicEnvironment(ConveyorTask()),
+        np.random.default_rng(0),
+        np.zeros((0, CONVEYOR.action_dim), np.float32),
+    )
+    expert = DynamicExpert(robot, horizon=2, style=steady_style(1, speed=0.45))
     with LeRobotWriter(directory, CONVEYOR.policy_hz, features, CONVEYOR.name) as writer:
         for seed in range(num_episodes):
             robot.reset(seed)

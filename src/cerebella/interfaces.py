@@ -6,7 +6,7 @@ Each is a protocol of one to four methods; anything with these methods fits, the
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +26,7 @@ class PolicyMetadata:
         mask_variant: attention rule that the weights were trained with; None for a policy without attention.
         max_trained_prefix: longest action prefix seen in training; 0 if it takes none.
         statistics_hash: identifies the normalisation; two policies that share it can be swapped in place.
-        supports_guidance: the policy has `infer_guided` (mode `guided`).
+        supports_guidance: the policy has `infer_guided` (modes `guided`, `guided_identity` and `best_of_n`).
     """
 
     policy_id: str
@@ -60,9 +60,16 @@ class Policy(Protocol):
         ...
 
 
+MAX_CANDIDATES = 64
+"""The most chunks that one request may have drawn: what a server lets a client ask for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """What a sampler that is guided at inference time pulls its new chunk towards (RTC, arXiv 2506.07339).
+    """The running plan, shown to a sampler that was not trained to continue it.
+
+    Either the sampler pulls its chunk towards the plan at every flow step (RTC, arXiv 2506.07339), or it draws several
+    chunks without looking and returns the one nearest to it (BID without its contrast, arXiv 2408.17355).
 
     Args:
         plan: float32[k, action_dim], absolute, raw units: what the running chunk has for the ticks
@@ -70,12 +77,14 @@ class Guidance:
         num_frozen: how many of them will be sent whatever the answer is (d); full weight.
         execute_horizon: rows between two inferences (s); rows from H - s on are free.
         use_jacobian: pull through the Jacobian of the denoiser, as in the paper; False takes it as the identity.
+        num_candidates: 0 pulls; N draws N chunks (at most 64) and chooses, and `use_jacobian` means nothing.
     """
 
     plan: FloatArray
     num_frozen: int
     execute_horizon: int
     use_jacobian: bool = True
+    num_candidates: int = 0
 
     def __post_init__(self) -> None:
         if self.plan.ndim != 2 or self.plan.dtype != np.float32 or not len(self.plan):
@@ -86,6 +95,10 @@ class Guidance:
             raise ValueError(f"Guidance.num_frozen must be in 0..{len(self.plan)} rows; got {self.num_frozen}")
         if self.execute_horizon < 1:
             raise ValueError(f"Guidance.execute_horizon must be 1 or more rows; got {self.execute_horizon}")
+        if not 0 <= self.num_candidates <= MAX_CANDIDATES:
+            raise ValueError(
+                f"Guidance.num_candidates must be in 0..{MAX_CANDIDATES} (0 pulls instead); got {self.num_candidates}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +110,7 @@ class Request:
         observation: what was seen.
         action_prefix: float32[p, action_dim], the rows promised for the ticks from `observation.tick` on.
         promised_delay: d, ticks.
-        guidance: for mode `guided`; None otherwise.
+        guidance: for the modes that show the running plan (`executor_config.GUIDED_MODES`); None otherwise.
         deadline_s: the answer is of use within so many seconds from now; a server may answer the most urgent first.
     """
 
@@ -107,6 +120,17 @@ class Request:
     promised_delay: int
     guidance: Guidance | None = None
     deadline_s: float = math.inf
+
+    def kept(self) -> "Request":
+        """The same request with an observation of its own.
+
+        Observations share their arrays with whoever measured them, and a driver may use its buffers again. What reads a
+        request after `submit` has returned must keep it in this way, or an answer would know the future.
+        """
+        seen = self.observation
+        images = {view: picture.copy() for view, picture in seen.images.items()}
+        tactile = {finger: taxels.copy() for finger, taxels in seen.tactile.items()}
+        return replace(self, observation=replace(seen, state=seen.state.copy(), images=images, tactile=tactile))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import pytest
 
 from cerebella import cli
 from cerebella.cli.evaluate import Eval
-from cerebella.envs.dynamic.conveyor_env import Conveyor
+from cerebella.envs.registry import make_environment
 from cerebella.evaluation.suites import EvalConfig, open_policy
 from cerebella.policies import VLAPolicy
 
@@ -35,6 +35,11 @@ def test_eval_says_when_the_delay_does_not_fit_the_horizon(capsys: pytest.Captur
     assert "more than half" not in capsys.readouterr().err
 
 
+def test_eval_knows_latency_with_bursts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*EVAL, "1", "--delay", "burst", "--mode", "naive"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"][0]["cell"] == "naive/burst"
+
+
 def test_eval_offers_every_field_of_an_evaluation() -> None:
     """The command's fields are the config's, with the same defaults; only their help is its own."""
     ours = {field.name: field.default for field in fields(Eval)}
@@ -53,6 +58,6 @@ def test_the_number_of_flow_steps_reaches_the_policy_and_the_result(tmp_path: Pa
     words = ["eval", "dynamic/conveyor", "--policy", str(SHIPPED), "--episodes", "1", "--mode", "sync", "--json"]
     assert cli.main([*words, str(target), "--flow-steps", "1"]) == 0
     assert json.loads(target.read_text())["conditions"]["num_flow_steps"] == 1
-    policy, _ = open_policy(str(SHIPPED), Conveyor(), num_flow_steps=1)
+    policy, _ = open_policy(str(SHIPPED), make_environment("dynamic/conveyor"), num_flow_steps=1)
     assert isinstance(policy, VLAPolicy)
     assert policy.num_flow_steps == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cerebella.cli.serve import Serve
-from cerebella.envs.dynamic.conveyor_env import Conveyor
+from cerebella.envs.registry import make_environment
 from cerebella.policies import load_policy
 from cerebella.serving.background import BackgroundServer
 from cerebella.serving.client import RemotePolicy
@@ -36,7 +36,7 @@ def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def test_the_process_serves_until_a_signal(tmp_path: Path) -> None:
-    robot = Conveyor(with_images=True)
+    robot = make_environment("dynamic/conveyor")
     robot.reset(0)
     robot.embodiment.save(tmp_path / "embodiment.json")
     process = started("hold", "--embodiment", str(tmp_path / "embodiment.json"), "--port", "0", "--horizon", "4")
@@ -64,7 +64,7 @@ def test_the_process_serves_until_a_signal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["readable", "fast"])
 def test_the_shipped_policy_answers_over_the_wire_as_it_does_here(engine: Any) -> None:
     local = load_policy(SHIPPED, engine=engine)
-    robot = Conveyor(with_images=True)
+    robot = make_environment("dynamic/conveyor")
     robot.reset(3)
     observation = robot.observe()
     served = BackgroundServer(local, {OpenpiDialect(): 0}, service_config=ServiceConfig(max_batch=2))

@@ -8,7 +8,12 @@ import pytest
 from cerebella.envs.dynamic.conveyor import CONVEYOR
 from cerebella.evaluation import metrics
 from cerebella.evaluation.metrics import CommandLog, command_log
+from cerebella.runtime.delay import DelayEstimator
+from cerebella.runtime.executor import Executor
+from cerebella.runtime.executor_config import ExecutorConfig, Mode
+from cerebella.runtime.instruments.tagged import TaggedPolicy, make_metadata, make_observation
 from cerebella.runtime.trace import Outcome, RequestRecord, TickRecord
+from cerebella.runtime.transport import VirtualTransport, batched
 
 
 def make_log(x_m: list[float], chunk_id: list[int], sent_s: list[float] | None = None) -> CommandLog:
@@ -99,6 +104,67 @@ def test_reaction_is_the_first_tick_that_leaves_the_twin() -> None:
     assert metrics.reaction_ticks(moved, twin, perturbation_tick=-1) is None
     with pytest.raises(ValueError, match=r"not a twin run.*tick 7"):
         metrics.reaction_ticks(moved, twin, perturbation_tick=8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "delay", "execute_horizon", "num_promised"),
+    [
+        ("naive", 0, 8, 0),
+        ("naive", 4, 8, 0),
+        ("prefix", 4, 8, 5),
+        ("guided", 2, 3, 3),
+        ("naive", 5, 3, 0),
+        ("sync", 4, 6, 0),
+    ],
+)
+def test_the_reaction_law_is_that_of_the_executor(
+    mode: Mode, delay: int, execute_horizon: int, num_promised: int
+) -> None:
+    """An event in every tick of four cycles: when is the first row played that a chunk from a later look decided?"""
+    law = metrics.reaction_law(delay, execute_horizon, num_promised, is_waiting=mode == "sync")
+    assert law.sum() == pytest.approx(1.0)
+    policy = TaggedPolicy(make_metadata(20, 19))
+    transport = VirtualTransport(batched(policy), lambda number: delay)
+    executor = Executor(policy.metadata, ExecutorConfig(mode, execute_horizon), transport, DelayEstimator(delay))
+    for tick in range(200):
+        executor.observe(make_observation(tick))
+        executor.command()
+    cycle = int((law > 0).sum())
+    reactions = [
+        next(r.tick for r in executor.trace if r.observation_tick >= event and not r.is_promised) - event
+        for event in range(100, 100 + 4 * cycle)
+    ]
+    np.testing.assert_allclose(np.bincount(reactions, minlength=len(law)) / len(reactions), law)
+    assert metrics.law_distance(reactions, law) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_distance_from_a_law_is_that_of_kolmogorov_and_smirnov() -> None:
+    law = metrics.reaction_law(2, 4)  # 2, 3, 4, 5, each a quarter
+    assert metrics.law_distance([2, 2, 2, 2], law) == pytest.approx(0.75)
+    assert metrics.law_distance([5, 3, 4, 2], law) == pytest.approx(0.0)
+    assert metrics.law_distance([9, 2], law) == pytest.approx(0.5)
+    generator = np.random.default_rng(0)
+    samples = [metrics.law_distance(generator.integers(2, 6, 50).tolist(), law) for _ in range(400)]
+    assert np.mean(np.array(samples) > 1.36 / np.sqrt(50)) < 0.05
+    for sample, bad in (([], law), ([-1], law), ([2], law * 2)):
+        with pytest.raises(ValueError, match="probabilities that sum to 1"):
+            metrics.law_distance(sample, bad)
+    with pytest.raises(ValueError, match="execute_horizon of 1 or more"):
+        metrics.reaction_law(1, 0)
+
+
+def test_copy_share_is_the_part_of_the_way_back_to_the_stale_plan() -> None:
+    generator = np.random.default_rng(1)
+    old, right = generator.normal(size=(2, 5, 8, 3)).astype(np.float32)
+    for share in (0.0, 0.3, 1.0):
+        assert metrics.copy_share(right + share * (old - right), old, right) == pytest.approx(share, abs=1e-6)
+    stale = old - right
+    sideways = generator.normal(size=stale.shape)
+    sideways -= stale * (sideways * stale).sum() / (stale * stale).sum()
+    assert metrics.copy_share((right + sideways).astype(np.float32), old, right) == pytest.approx(0.0, abs=1e-6)
+    assert metrics.copy_share(old, right, right) is None
+    with pytest.raises(ValueError, match="must have one shape"):
+        metrics.copy_share(old[:1], old, right)
 
 
 def test_plan_disagreement_looks_at_the_overlap_beyond_the_prefix() -> None:

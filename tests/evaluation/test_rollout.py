@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cerebella.embodiment import Embodiment
-from cerebella.envs.dynamic.conveyor import CONVEYOR
-from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
+from cerebella.envs.dynamic.conveyor import CONVEYOR_STATE
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.environment import DynamicEnvironment, DynamicExpert
 from cerebella.evaluation.metrics import cycle_idle_share, idle_share
 from cerebella.evaluation.rollout import Episode, rollout_virtual, rollout_wall
 from cerebella.interfaces import Environment, PolicyMetadata
@@ -21,7 +22,7 @@ class Drifter:
     """Moves slowly along the belt from where it is; remembers how many observations each call had."""
 
     def __init__(self, horizon: int = 16) -> None:
-        self.metadata = PolicyMetadata("drifter", CONVEYOR, horizon, None, horizon - 1, "none")
+        self.metadata = PolicyMetadata("drifter", CONVEYOR_STATE, horizon, None, horizon - 1, "none")
         self.batch_sizes: list[int] = []
 
     def infer(self, observation: Observation, action_prefix: FloatArray) -> ActionChunk:
@@ -40,12 +41,12 @@ class Drifter:
 
 
 def make_conveyor() -> Environment:
-    return Conveyor(with_images=False)
+    return DynamicEnvironment(ConveyorTask(), with_images=False)
 
 
-def expert(environment: Environment) -> ConveyorExpert:
-    assert isinstance(environment, Conveyor)
-    return ConveyorExpert(environment, horizon=16)
+def expert(environment: Environment) -> DynamicExpert:
+    assert isinstance(environment, DynamicEnvironment)
+    return DynamicExpert(environment, horizon=16)
 
 
 def commands(episodes: Sequence[Episode]) -> list[bytes]:
@@ -140,13 +141,13 @@ class Blind:
     """An environment without snapshots."""
 
     def __init__(self) -> None:
-        self._inner = Conveyor(with_images=False)
+        self._inner = DynamicEnvironment(ConveyorTask(), with_images=False)
         self.reset, self.observe = self._inner.reset, self._inner.observe
         self.apply, self.status = self._inner.apply, self._inner.status
 
     @property
     def embodiment(self) -> Embodiment:
-        return CONVEYOR
+        return CONVEYOR_STATE
 
 
 def test_an_environment_without_snapshots_cannot_be_filmed() -> None:

@@ -31,7 +31,7 @@ def wait_for_messages(proxy: FaultProxy, num_messages: int) -> None:
 
 def test_f21_a_run_that_is_asked_to_end(tmp_path: Path) -> None:
     """SIGTERM while the robot moves: it comes to rest where it is, and the report says why. No way home."""
-    embodiment = make_environment(TARGET, with_images=False).embodiment
+    embodiment = make_environment(TARGET).embodiment
     recording, report = tmp_path / "run.mcap", tmp_path / "run.json"
     with make_server(tmp_path, embodiment) as server, FaultProxy(("127.0.0.1", server.port), "websocket") as proxy:
         words = [

@@ -14,7 +14,7 @@ from torch import Tensor
 from cerebella.batch import Batch
 from cerebella.models import flow
 from cerebella.models.context import Context
-from cerebella.models.guidance import Velocity, guidance_gain, guidance_weights, guide
+from cerebella.models.guidance import Velocity, guidance_gain, guidance_weights, guide, nearest
 from cerebella.models.vla import VLA
 from cerebella.runtime.instruments import gaussian
 from cerebella.runtime.instruments.gaussian import GaussianChunks, autoregressive
@@ -115,6 +115,49 @@ def test_gain_by_hand() -> None:
     assert guidance_gain(times).tolist() == pytest.approx([5, 5, 5, 13 / 6, 2, 5, 5])
     assert guidance_gain(times, beta=1.5).tolist() == [1.5] * 7
     assert guidance_gain(times.bfloat16()).dtype == torch.float32
+
+
+def test_the_nearest_candidate_by_hand() -> None:
+    """Two action dimensions; the length of a row counts, not its square, and later rows count less."""
+    plan = torch.zeros(1, 3, 2)
+    candidates = torch.zeros(1, 3, 3, 2)
+    candidates[0, 0, 1] = torch.tensor([3.0, 4.0])  # 0.5 * 5
+    candidates[0, 1, 0] = torch.tensor([2.0, 0.0])  # 1.0 * 2
+    candidates[0, 1, 1] = torch.tensor([0.0, 0.9])  # 0.5 * 0.9
+    candidates[0, 2, 2] = 1e6  # free
+    weights = torch.tensor([1.0, 0.5, 0.0])[None, :, None].expand(1, 3, 2)
+    assert nearest(candidates, plan, weights).tolist() == [2]
+    assert nearest(candidates[:, :2], plan, weights).tolist() == [1]
+    masked = weights * torch.tensor([0.0, 1.0])
+    assert nearest(candidates[:, :2], plan, masked).tolist() == [1]
+    assert nearest(candidates[:, :2], plan, weights * torch.tensor([1.0, 0.0])).tolist() == [0]
+
+
+def test_the_nearest_of_equals_is_the_first_and_what_has_no_weight_does_not_count() -> None:
+    candidates = torch.randn(2, 5, H, 3, generator=torch.Generator().manual_seed(0))
+    plan = torch.full((2, H, 3), math.nan)
+    weights = torch.zeros(2, H, 3)
+    assert nearest(candidates, plan, weights).tolist() == [0, 0]
+    plan[1, 0], weights[1, 0] = candidates[1, 3, 0], 1.0
+    assert nearest(candidates, plan, weights).tolist() == [0, 3]
+    with pytest.raises(ValueError, match=r"candidates must be float\[2, 1\.\., 8, 3\]"):
+        nearest(candidates[:, :0], plan, weights)
+    with pytest.raises(ValueError, match="weights float"):
+        nearest(candidates, plan, weights[..., 0])
+
+
+def test_the_nearest_of_many_draws_of_the_oracle_is_what_conditioning_gives() -> None:
+    """Of very many chunks the one that is nearest to a plan in its first rows goes on as the plan's process would."""
+    process, rng = autoregressive(H), np.random.default_rng(0)
+    plan = torch.from_numpy(process.draw(64, rng))[..., None]
+    weights = torch.tensor([1.0, 1.0] + [0.0] * (H - 2), dtype=plan.dtype)[None, :, None].expand(64, H, 1)
+    errors = []
+    for num_candidates in (1, 512):
+        draws = torch.from_numpy(process.draw(64 * num_candidates, rng)).reshape(64, num_candidates, H, 1)
+        chosen = draws[torch.arange(64), nearest(draws, plan, weights)]
+        wanted = np.stack([process.after(row[:2, 0].numpy()).mean for row in plan])
+        errors.append(float(np.abs(chosen[:, 2:, 0].numpy() - wanted).mean()))
+    assert errors[1] < 0.5 * errors[0]
 
 
 @pytest.mark.parametrize("use_jacobian", [True, False])

@@ -1,6 +1,7 @@
 """Guided inference of a whole policy: raw units in, absolute targets out, plans in the frame of the new observation."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from cerebella.arms import Arm, EndEffector, Gripper, Limits, arm_embodiment
 from cerebella.geometry import so3_exp
 from cerebella.interfaces import Guidance, PolicyMetadata
 from cerebella.models.config import preset
+from cerebella.models.guidance import guidance_weights
 from cerebella.models.vla import VLA
 from cerebella.policies import VLAPolicy, load_policy
 from cerebella.policies.accelerate import accelerate
+from cerebella.policies.shown_plan import initial_noise
 from cerebella.processing.images import ImageConfig
 from cerebella.processing.processor import Processor
 from cerebella.processing.prompt import robot_prompt
@@ -116,6 +119,53 @@ def test_a_batch_of_different_guidances_equals_one_by_one(conveyor: VLAPolicy) -
         alone = conveyor.infer_guided(observation, guidance).actions
         np.testing.assert_allclose(chunk.actions, alone, atol=2e-5)
         assert chunk.start_tick == observation.tick
+
+
+def test_of_several_chunks_the_nearest_to_the_plan_is_taken(conveyor: VLAPolicy) -> None:
+    """The first one is what the policy answers without a plan; each further one can only come nearer."""
+    observation = observe(conveyor, 13)
+    plan = plan_near(conveyor, observation, 16)
+    free = conveyor.infer(observation, plan[:0]).actions
+    one, many, identity = (
+        conveyor.infer_guided(observation, Guidance(plan, 4, 4, *rest)) for rest in ((True, 1), (True, 16), (False, 16))
+    )
+    assert np.array_equal(one.actions, free)
+    assert np.array_equal(many.actions, identity.actions), "no gradient takes part"
+    assert many.prefix_length == 0
+
+    def distance(rows: FloatArray) -> float:
+        encoded = conveyor.processor.encode_plans([observation] * 2, [rows, plan])
+        weights = guidance_weights(torch.tensor([4]), torch.tensor([4]), torch.tensor([16]), HORIZON)[0]
+        used = [d.slot for d in conveyor.metadata.embodiment.actions]
+        return float((weights * (encoded[0] - encoded[1])[:, used].norm(dim=-1)).sum())
+
+    distances = [
+        distance(conveyor.infer_guided(observation, Guidance(plan, 4, 4, num_candidates=n)).actions)
+        for n in (1, 2, 4, 8, 16)
+    ]
+    assert all(after <= before + 1e-4 for before, after in pairwise(distances))
+    assert distances[-1] < distances[0]
+    undecided = conveyor.infer_guided(observation, Guidance(plan, 0, HORIZON, num_candidates=16))
+    np.testing.assert_allclose(undecided.actions, free, atol=2e-5, err_msg="no weight: the first")
+
+
+def test_pulled_and_chosen_requests_share_a_batch(conveyor: VLAPolicy) -> None:
+    observations = [observe(conveyor, seed) for seed in range(20, 25)]
+    plans = [plan_near(conveyor, observation, 12) for observation in observations]
+    kinds = [(True, 0), (True, 40), (False, 0), (True, 40), (True, 3)]
+    guidances = [Guidance(plan, 3, 5, *kind) for plan, kind in zip(plans, kinds, strict=True)]
+    together = conveyor.infer_guided_batch(observations, guidances)
+    for observation, guidance, chunk in zip(observations, guidances, together, strict=True):
+        np.testing.assert_allclose(chunk.actions, conveyor.infer_guided(observation, guidance).actions, atol=2e-5)
+
+
+def test_the_first_draw_of_noise_is_the_same_for_any_number(conveyor: VLAPolicy) -> None:
+    observation = observe(conveyor, 14)
+    draws = initial_noise(observation, HORIZON, 32, 5)
+    assert torch.equal(draws[:1], initial_noise(observation, HORIZON, 32))
+    assert torch.equal(draws[:3], initial_noise(observation, HORIZON, 32, 3))
+    assert len({row.sum().item() for row in draws}) == 5
+    assert not torch.equal(draws, initial_noise(observe(conveyor, 15), HORIZON, 32, 5))
 
 
 def test_a_plan_means_the_same_targets_in_every_frame(arm_policy: VLAPolicy) -> None:

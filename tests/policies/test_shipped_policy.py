@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cerebella.envs.dynamic.conveyor_env import Conveyor
+from cerebella.envs.registry import make_environment
 from cerebella.evaluation.rollout import rollout_virtual
 from cerebella.evaluation.suites import episode_seeds
 from cerebella.policies import VLAPolicy, load_policy
@@ -21,7 +21,14 @@ def policy() -> VLAPolicy:
 
 
 def run(policy: VLAPolicy, mode: Mode, delay: int):
-    return rollout_virtual(policy, Conveyor, ExecutorConfig(mode, execute_horizon=8), delay, SEEDS, batch=16)
+    return rollout_virtual(
+        policy,
+        lambda: make_environment("dynamic/conveyor"),
+        ExecutorConfig(mode, execute_horizon=8),
+        delay,
+        SEEDS,
+        batch=16,
+    )
 
 
 def test_it_picks_parts_from_pixels_despite_the_delay(policy: VLAPolicy) -> None:

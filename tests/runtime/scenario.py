@@ -14,7 +14,7 @@ import numpy as np
 from cerebella.interfaces import Reply, Request
 from cerebella.runtime.delay import DelayEstimator
 from cerebella.runtime.executor import Executor
-from cerebella.runtime.executor_config import ExecutorConfig, Mode
+from cerebella.runtime.executor_config import GUIDED_MODES, ExecutorConfig, Mode
 from cerebella.runtime.trace import RequestRecord, TickRecord
 from cerebella.runtime.transport import VirtualTransport, batched
 from cerebella.types import Action, FloatArray
@@ -204,7 +204,7 @@ def _judge_request(
     longest = min(scenario.execute_horizon, scenario.horizon - scenario.execute_horizon)
     if scenario.mode == "prefix":
         longest = min(longest, scenario.max_trained_prefix)
-    is_promising = scenario.mode in ("prefix", "guided")
+    is_promising = scenario.mode in ("prefix", *GUIDED_MODES)
     assert len(prefix) <= (longest if is_promising else 0)
     is_answered = request.outcome != "in flight"
     arrival = index_of[request.arrival_tick] if is_answered else len(index_of)
@@ -230,7 +230,7 @@ def _judge_request(
 def _judge_question(log: Log, request: RequestRecord) -> None:
     """E-5 from the other side: the policy was asked what the record says; guided, with the promised rows first."""
     prefix = request.action_prefix
-    if log.scenario.mode != "guided":
+    if log.scenario.mode not in GUIDED_MODES:
         assert np.array_equal(log.policy.seen_prefixes[request.id], prefix)
         return
     assert len(log.policy.seen_prefixes[request.id]) == 0
@@ -238,6 +238,9 @@ def _judge_question(log: Log, request: RequestRecord) -> None:
     if request.is_guided:
         guidance = log.policy.seen_guidances[guided.index(request.id)]
         assert guidance.num_frozen == len(prefix)
+        assert guidance.execute_horizon == log.scenario.execute_horizon
+        assert guidance.use_jacobian == (log.scenario.mode != "guided_identity")
+        assert guidance.num_candidates == (16 if log.scenario.mode == "best_of_n" else 0)
         assert np.array_equal(guidance.plan[: len(prefix)], prefix)
     else:
         assert len(prefix) == 0

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cerebella.runtime.executor_config import Mode
+from cerebella.runtime.executor_config import GUIDED_MODES, Mode
 
 from .scenario import Scenario, draw, judge, play
 
-MODES: tuple[Mode, ...] = ("sync", "naive", "prefix", "guided")
+MODES: tuple[Mode, ...] = ("sync", "naive", "prefix", *GUIDED_MODES)
 SCENARIOS_PER_EXAMPLE = 20
 NUM_SCENARIOS = int(os.environ.get("CEREBELLA_SCENARIOS", 10_000))
 EXAMPLES = -(-NUM_SCENARIOS // (SCENARIOS_PER_EXAMPLE * len(MODES)))

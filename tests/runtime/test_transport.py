@@ -1,5 +1,6 @@
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,36 @@ def test_virtual_delay_zero_arrives_in_its_own_tick() -> None:
     transport = VirtualTransport(batched(make_policy()), lambda number: 0)
     transport.submit(request(0, tick=7))
     assert [reply.request_id for reply in transport.poll(7)] == [0]
+
+
+@pytest.mark.parametrize("kind", ["virtual", "thread"])
+def test_an_answer_knows_what_was_seen_and_not_what_the_arrays_have_become(kind: str) -> None:
+    """A driver may write the next picture into the same memory before the policy has looked at the last one."""
+    may_look, seen = threading.Event(), []
+
+    class Slow(TaggedPolicy):
+        def infer(self, observation: Observation, action_prefix: FloatArray) -> ActionChunk:
+            may_look.wait(PATIENCE_S)
+            seen.append(
+                (observation.state.copy(), observation.images["base"].copy(), observation.tactile["thumb"].copy())
+            )
+            return super().infer(observation, action_prefix)
+
+    policy = Slow(make_metadata(8, 4))
+    transport = (
+        VirtualTransport(batched(policy), lambda k: 2) if kind == "virtual" else ThreadTransport(policy, WallClock())
+    )
+    picture, taxels = np.full((2, 2, 3), 7, np.uint8), np.full((11, 9), 7, np.float32)
+    observation = replace(make_observation(0), images={"base": picture}, tactile={"thumb": taxels})
+    wanted = [array.copy() for array in (observation.state, picture, taxels)]
+    transport.submit(Request(0, observation, EMPTY, 0))
+    for array in (observation.state, picture, taxels):
+        array[:] = 99
+    may_look.set()
+    replies = transport.poll(2) if kind == "virtual" else wait_for(transport, 1)
+    transport.close()
+    assert replies[0].chunk is not None
+    assert all(np.array_equal(a, b) for a, b in zip(seen[0], wanted, strict=True))
 
 
 def test_negative_delays_are_refused() -> None:

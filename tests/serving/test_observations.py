@@ -1,14 +1,18 @@
 """Names of openpi, ours and wrong ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cerebella.interfaces import PolicyMetadata
+from cerebella.interfaces import Guidance, PolicyMetadata
+from cerebella.serving.arrays import unpack
 from cerebella.serving.errors import WireError
+from cerebella.serving.exchange import request_message
 from cerebella.serving.observations import OBSERVATION_KEYS, REQUEST_KEYS, check_keys, read_query
 from cerebella.serving.query import Query
+from cerebella.types import Observation
 from tests.runtime.tagged import make_metadata
 
 from .gate import HORIZON, guided_metadata, with_views
@@ -101,7 +105,26 @@ def test_guidance() -> None:
     guidance = read(guided_metadata(), guidance={"plan": PREFIX, "num_frozen": 2, "execute_horizon": 4}).guidance
     assert guidance is not None
     assert np.array_equal(guidance.plan, PREFIX)
-    assert (guidance.num_frozen, guidance.execute_horizon, guidance.use_jacobian) == (2, 4, True)
+    assert (guidance.num_frozen, guidance.execute_horizon, guidance.use_jacobian, guidance.num_candidates) == (
+        2,
+        4,
+        True,
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [Guidance(PREFIX, 1, 4, num_candidates=16), Guidance(PREFIX, 0, 2, use_jacobian=False), Guidance(PREFIX, 3, 1)],
+)
+def test_what_a_client_writes_about_guidance_is_what_a_server_reads(sent: Guidance) -> None:
+    observation = Observation(STATE, "go", 3, 0.1)
+    fields = unpack(request_message(1, observation, PREFIX[:0], guidance=sent))
+    assert ("num_candidates" in fields["guidance"]) == (sent.num_candidates > 0), "older servers know no such key"
+    guidance = read(guided_metadata(), guidance=fields["guidance"]).guidance
+    assert guidance is not None
+    assert np.array_equal(guidance.plan, sent.plan)
+    assert replace(guidance, plan=sent.plan).__dict__ == sent.__dict__
 
 
 @pytest.mark.parametrize(
@@ -178,6 +201,14 @@ def test_pictures_must_be_the_ones_that_the_policy_knows(images: dict[str, Any],
         ({"plan": PREFIX * np.nan, "num_frozen": 1, "execute_horizon": 4}, "finite"),
         ({"plan": np.ones((HORIZON + 1, 4)), "num_frozen": 1, "execute_horizon": 4}, f"at most {HORIZON} rows"),
         ({"plan": PREFIX, "num_frozen": 1, "execute_horizon": 4, "use_jacobian": 1}, "use_jacobian"),
+        (
+            {"plan": PREFIX, "num_frozen": 1, "execute_horizon": 4, "num_candidates": 65},
+            r"num_candidates must be in 0\.\.64",
+        ),
+        (
+            {"plan": PREFIX, "num_frozen": 1, "execute_horizon": 4, "num_candidates": 2.0},
+            "num_candidates must be an integer",
+        ),
         ({"plan": PREFIX, "num_frozen": 1, "execute_horizon": 4, "weight": 1}, "unknown key 'weight'"),
     ],
 )

@@ -11,6 +11,7 @@ from cerebella.envs.scenes.questions import make_questions
 from cerebella.models.config import preset
 from cerebella.processing.conversation import ConversationProcessor
 from cerebella.processing.images import ImageConfig
+from cerebella.processing.motion import batch_without_scene
 from cerebella.recipes.scene_data import scene_tokenizer
 from cerebella.training.held_source import COLUMNS_AT_ONCE, Held, hold, stack
 from cerebella.training.parallel import World
@@ -88,3 +89,26 @@ def test_what_is_missing_or_uneven_is_said(held: Held) -> None:
         Held(language=replace(held.language, image_grid_thw=grid[1:]))
     with pytest.raises(ValueError, match="at least one batch"):
         stack([], 0)
+
+
+def test_windows_without_pictures_are_held_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    robot = batch_without_scene(
+        state=torch.randn(12, 1, 4, generator=generator),
+        action_mask=torch.ones(12, 3, 2),
+        actions=torch.randn(12, 3, 2, generator=generator),
+        prefix_length=torch.arange(12) % 3,
+    )
+    stage = Stage("posttrain_sync", "flow", ("cerebellum",), num_steps=1, batch_size=6, learning_rate=1e-3)
+    source, seed = Held(robot), (5,)
+    first, second = (source.draw(StepRequest(stage, step, seed, World(0, 1, CPU)))[0].robot for step in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert len(first) == len(second) == 6
+    assert first.input_ids.shape == (6, 0)
+    assert first.prefix_length is not None
+    order = torch.cat([first.state, second.state]).flatten(1)
+    assert torch.equal(order.sort(dim=0).values, robot.state.flatten(1).sort(dim=0).values), (
+        "an epoch is every row once"
+    )
+    assert not torch.equal(order, robot.state.flatten(1))

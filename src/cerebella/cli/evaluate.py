@@ -1,6 +1,7 @@
 """`cerebella eval`: measure a policy in a suite."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,9 +23,10 @@ class Eval:
     policy: Annotated[str, arg(metavar="DIR|HUB_ID|expert|zero")]
     """a policy directory, owner/name on a hub, or one of the built-in policies"""
     mode: Mode = "prefix"
-    """sync waits for each chunk; naive does not; prefix also lets the next chunk continue what is promised"""
-    delay: int = 4
-    """ticks from an observation to the arrival of its chunk"""
+    """sync waits for each chunk; naive does not; ensemble averages chunks; guided and guided_identity pull each chunk towards
+    the running plan, best_of_n takes the nearest of several; prefix lets it continue what is promised"""
+    delay: int | Literal["burst"] = 4
+    """ticks from an observation to the arrival of its chunk; or burst: around 80 ms, with bursts of up to half a second"""
     episodes: int = 100
     """number of episodes; the same seed gives the same ones for every policy, mode and delay"""
     seed: int = 0
@@ -60,6 +62,6 @@ class Eval:
         if self.mode == "sync":
             return
         try:
-            check_horizons(self.delay, cell["execute_horizon"], cell["horizon"])
+            check_horizons(math.ceil(cell["delay"]), cell["execute_horizon"], cell["horizon"])
         except ValueError as reason:
             print(f"cerebella eval: note: {reason}", file=sys.stderr)

@@ -38,6 +38,8 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
     from cerebella.recipes import conveyor, nano, scene_brain, study_choice, study_retention
     from cerebella.recipes.fine_tune.options import FINE_TUNES
     from cerebella.recipes.fine_tune.run import fine_tune
+    from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
+    from cerebella.recipes.study_async.run import run as study_async
 
     return {
         "conveyor": (conveyor.ConveyorRecipe, conveyor.train),
@@ -46,5 +48,6 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
         "nano": (nano.NanoRecipe, nano.train),
         "study-retention": (study_retention.RetentionRecipe, study_retention.run),
         "study-choice": (study_choice.StudyChoiceRecipe, study_choice.run),
+        "study-async": (StudyAsyncRecipe, study_async),
         **{kind.recipe: (kind, fine_tune) for kind in FINE_TUNES},
     }

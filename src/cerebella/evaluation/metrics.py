@@ -198,6 +198,92 @@ def reaction_ticks(log: CommandLog, twin: CommandLog, perturbation_tick: int, th
     return None if first is None else first - perturbation_tick
 
 
+def reaction_law(
+    delay: int, execute_horizon: int, num_promised: int = 0, is_waiting: bool = False
+) -> NDArray[np.float64]:
+    """What `reaction_ticks` must be distributed like: float64[first + cycle], the probability of 0, 1, ... ticks.
+
+    Requests are made every `cycle` ticks; the first one at or after the event sees it. An event that has nothing to do
+    with the cycle waits 0 .. cycle - 1 ticks for it, each equally likely; the first command that can differ follows after
+    `first` ticks more. So the law is uniform, U(first, first + cycle) in whole ticks:
+
+        reaction in {first, ..., first + cycle - 1},  first = max(r, p),  cycle = max(s, r), or s + r for one who waits
+
+        ticks    E  .  .  Q  .  .  .  .  C          E event, Q next request, C first command that Q's chunk decides
+                 |waiting |     first    |
+
+    Its mean is first + (cycle - 1) / 2. It holds for a policy that answers every visible change at once, with a constant
+    delay, and for an event that the observation of its own tick shows.
+
+    Args:
+        delay: r, ticks from an observation to the arrival of its chunk. execute_horizon: s.
+        num_promised: p, rows that a new chunk has to repeat; the estimator promises min(r + 1, s, H - s), or 0 without a
+            delay, and mode `naive` never promises. is_waiting: mode `sync`.
+
+    Raises:
+        ValueError: a negative number of ticks, or s below 1.
+    """
+    if delay < 0 or num_promised < 0 or execute_horizon < 1:
+        raise ValueError(
+            f"need delay and num_promised of 0 or more and execute_horizon of 1 or more ticks; got {delay}, "
+            f"{num_promised}, {execute_horizon}"
+        )
+    first = max(delay, num_promised)
+    cycle = execute_horizon + delay if is_waiting else max(execute_horizon, delay)
+    return np.concatenate([np.zeros(first), np.full(cycle, 1.0 / cycle)])
+
+
+def law_distance(sample: Sequence[int], law: NDArray[np.float64]) -> float:
+    """How far a sample of ticks is from a law, 0..1: the Kolmogorov-Smirnov statistic max over k of |F_n(k) - F(k)|.
+
+    For n numbers that do follow the law it exceeds 1.36 / sqrt(n) in at most 5 % of all samples (fewer, since ticks tie).
+
+    Args:
+        sample: ticks, 0 or more. law: float64[K], the probability of 0 .. K - 1 ticks; sums to 1.
+
+    Raises:
+        ValueError: no sample, a negative one, or no law.
+    """
+    ticks = np.asarray(sample, dtype=np.int64)
+    if ticks.size == 0 or ticks.min() < 0 or not np.isclose(law.sum(), 1.0):
+        raise ValueError(
+            f"need ticks of 0 or more and probabilities that sum to 1; got {ticks[:8].tolist()} and {law.sum():g}"
+        )
+    length = max(len(law), int(ticks.max()) + 1)
+    counts = np.bincount(ticks, minlength=length)
+    expected = np.concatenate([law, np.zeros(length - len(law))])
+    return float(np.abs(np.cumsum(counts) / ticks.size - np.cumsum(expected)).max())
+
+
+def copy_share(new: FloatArray, old: FloatArray, right: FloatArray) -> float | None:
+    """How much of a stale plan a policy copies where it should have changed its mind.
+
+        <new - right, old - right> / <old - right, old - right>
+
+    0: it does what it sees is right; 1: it goes on with the stale plan; between: a mixture of both. Errors in other
+    directions do not count, and neither does a policy that is merely bad. Over many windows numerator and denominator are
+    summed, so that windows in which old and right hardly differ, and which tell nothing, hardly count.
+
+    Args:
+        new: what the policy decided, float[..., A], rows behind the promised ones only. old: how the plan that made the
+            promise goes on in the same ticks. right: what is right in view of the newest observation. All in the same
+            units and frame; give position columns only, or numbers of comparable size.
+
+    Returns:
+        None where old and right agree everywhere: there is nothing to copy wrongly.
+
+    Raises:
+        ValueError: different shapes.
+    """
+    if not new.shape == old.shape == right.shape:
+        raise ValueError(
+            f"new, old and right must have one shape; got {list(new.shape)}, {list(old.shape)}, {list(right.shape)}"
+        )
+    stale, error = old.astype(np.float64) - right, new.astype(np.float64) - right
+    size = float(np.sum(stale * stale))
+    return float(np.sum(error * stale)) / size if size > 0.0 else None
+
+
 def plan_disagreement(old_actions: FloatArray, new_actions: FloatArray, shift: int, prefix_length: int) -> float | None:
     """How far two successive plans differ on the ticks that both cover, mean distance in the units of the columns given.
 

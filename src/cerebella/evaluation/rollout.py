@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cerebella.evaluation.delays import DelayTrace, constant_trace
 from cerebella.evaluation.metrics import CommandLog, command_log, episode_metrics, plan_disagreement
 from cerebella.interfaces import Environment, Policy, Reply, Request, Status, Transport
 from cerebella.runtime.clock import Clock, VirtualClock, WallClock
@@ -49,7 +50,7 @@ def rollout_virtual(
     policy: PolicySource,
     make_environment: MakeEnvironment,
     config: ExecutorConfig,
-    delay: int,
+    delay: int | DelayTrace,
     seeds: Sequence[int],
     *,
     batch: int = 32,
@@ -58,18 +59,19 @@ def rollout_virtual(
 ) -> list[Episode]:
     """Run one episode per seed on the virtual clock, `batch` of them in lock step, every reply `delay` ticks late.
 
-    All requests that are open when the first reply is due are answered by one `infer_batch`. A finished episode's place
-    is taken by the next seed. The same seeds give the same episodes, in the order of `seeds`.
+    All requests that are open when the first reply is due are answered by one `infer_batch`, each from its own
+    observation as it was. A finished episode's place is taken by the next seed. The same seeds give the same episodes, in
+    the order of `seeds`.
 
     Args:
+        delay: ticks between every observation and the arrival of its reply, or a trace of them.
         max_ticks: stop an episode after so many ticks even if it is not done.
         on_episode: called as each one ends, in the order in which they end.
 
     Raises:
         ValueError: a negative delay, no seed, or a batch below 1.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be 0 or more ticks; got {delay}")
+    trace = delay if isinstance(delay, DelayTrace) else constant_trace(delay)
     if batch < 1:
         raise ValueError(f"batch must be 1 or more environments; got {batch}")
     source = _shared_queue(policy)
@@ -77,7 +79,7 @@ def rollout_virtual(
     finished: dict[int, Episode] = {}
     running: list[_Run] = []
     for _ in range(min(batch, len(seeds))):
-        run = _next_run(waiting, make_environment(), source, config, delay)
+        run = _next_run(waiting, make_environment(), source, config, trace)
         if run is not None:
             running.append(run)
     while running:
@@ -93,7 +95,7 @@ def rollout_virtual(
             finished[run.index] = episode = run.finish()
             if on_episode is not None:
                 on_episode(episode)
-            successor = _next_run(waiting, run.environment, source, config, delay)
+            successor = _next_run(waiting, run.environment, source, config, trace)
             if successor is not None:
                 survivors.append(successor)
         running = survivors
@@ -200,7 +202,7 @@ class _Run:
         environment: Environment,
         source: Callable[[Environment], tuple[Policy, InferenceQueue]],
         config: ExecutorConfig,
-        delay: int,
+        delays: DelayTrace,
     ) -> None:
         environment.reset(seed)
         policy, queue = source(environment)
@@ -208,9 +210,8 @@ class _Run:
         self.environment = environment
         self._seed = seed
         self._clock = VirtualClock()
-        self._recorder = _ChunkRecorder(VirtualTransport(queue, lambda _: delay))
-        # A constant delay of 0 promises nothing; otherwise the estimator's margin of one tick holds from the start.
-        estimator = DelayEstimator(initial=delay + 1 if delay else 0)
+        self._recorder = _ChunkRecorder(VirtualTransport(queue, lambda number: delays(seed, number)))
+        estimator = DelayEstimator(initial=delays.initial)
         self._executor = Executor(policy.metadata, config, self._recorder, estimator)
         self._prompt = ""
         self._observation: Observation | None = None
@@ -251,10 +252,10 @@ def _next_run(
     environment: Environment,
     source: Callable[[Environment], tuple[Policy, InferenceQueue]],
     config: ExecutorConfig,
-    delay: int,
+    delays: DelayTrace,
 ) -> _Run | None:
     following = next(waiting, None)
-    return None if following is None else _Run(*following, environment, source, config, delay)
+    return None if following is None else _Run(*following, environment, source, config, delays)
 
 
 def _episode(

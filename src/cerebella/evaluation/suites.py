@@ -1,13 +1,14 @@
 """One evaluation: a policy in a suite, one mode at one delay, on the virtual clock; a result out.
 
 A suite is a name and a way to make its environments. Policies come from a directory, or by name: `expert` (knows the true
-state: what is possible at this delay) and `zero` (holds still: what nothing at all achieves).
+state: what is possible at this delay) and `zero` (holds still: what nothing at all achieves). A policy whose embodiment has
+no camera gets the scene as numbers, and no picture is drawn; so do the two by name.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from cerebella.embodiment import Embodiment
 from cerebella.envs.registry import ENVIRONMENTS, make_environment
+from cerebella.evaluation.delays import BURST, DelayTrace, burst_trace, constant_trace
 from cerebella.evaluation.fingerprint import run_fingerprint
 from cerebella.evaluation.result import check_can_write, make_result, write_result
 from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual
@@ -36,14 +38,14 @@ class EvalConfig:
     """What to evaluate.
 
     Args:
-        suite: an environment, e.g. `dynamic/conveyor`.
+        suite: an environment, e.g. `dynamic/conveyor` or `dynamic/intercept`.
         policy: a policy directory, or one of `expert`, `zero`.
         mode: one of `executor_config.MODES`.
-        delay: ticks between every observation and the arrival of its reply.
+        delay: ticks between every observation and the arrival of its reply; or `burst`: around 80 ms, with bursts.
         episodes: how many; the same seed gives the same ones for every policy, mode and delay.
         seed: which set of episodes.
         execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
-        perturbation: disturb each episode once (a sudden belt speed, or a bump against the part).
+        perturbation: disturb each episode once, e.g. by a sudden belt speed, or a bump against the part.
         batch: environments in lock step; only the speed depends on it.
         num_flow_steps: Euler steps of a policy directory's model, 1 or more; its own number if left out.
         engine: `readable` or `fast`; the numbers are the same up to rounding.
@@ -53,7 +55,7 @@ class EvalConfig:
     suite: str
     policy: str
     mode: str = "prefix"
-    delay: int = 4
+    delay: int | Literal["burst"] = 4
     episodes: int = 100
     seed: int = 0
     execute_horizon: int | None = None
@@ -69,8 +71,7 @@ class EvalConfig:
         _check_name("mode", self.mode, MODES)
         if self.episodes < 1:
             raise ValueError(f"episodes must be 1 or more; got {self.episodes}")
-        if self.delay < 0:
-            raise ValueError(f"delay must be 0 or more ticks; got {self.delay}")
+        delay_trace(self.delay)
         if self.batch < 1:
             raise ValueError(f"batch must be 1 or more environments; got {self.batch}")
         if self.num_flow_steps is not None and self.num_flow_steps < 1:
@@ -97,28 +98,40 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     if config.json is not None:
         check_can_write(config.json)
     run = run_fingerprint(config.seed)
-    with_images = config.policy not in NAMED_POLICIES
+    blind = make_environment(config.suite, with_images=False)
+    source, metadata = open_policy(config.policy, blind, config.num_flow_steps, config.engine)
 
     def make() -> Environment:
+        with_images = bool(metadata.embodiment.views)
         return make_environment(config.suite, with_images=with_images, perturbation=config.perturbation)
 
-    source, metadata = open_policy(config.policy, make(), config.num_flow_steps, config.engine)
     check_policy(metadata, make().embodiment, config.mode)
     execute_horizon = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
     check_execute_horizon(execute_horizon, metadata.horizon)
     executor = executor_config(config.mode, execute_horizon)
-    cell = Cell(config.mode, config.delay, "tick", executor.execute_horizon, metadata)
+    trace = delay_trace(config.delay)
+    is_constant = isinstance(config.delay, int)
+    cell = Cell(
+        mode=config.mode,
+        delay=config.delay if isinstance(config.delay, int) else trace.mean,
+        delay_unit="tick",
+        execute_horizon=executor.execute_horizon,
+        metadata=metadata,
+        trace="" if is_constant else trace.name,
+    )
     loaded_s = time.monotonic()
     with tqdm(total=config.episodes, desc=cell.name, unit="episode", disable=not show_progress) as bar:
         episodes = rollout_virtual(
             source,
             make,
             executor,
-            config.delay,
+            trace,
             episode_seeds(config.seed, config.episodes),
             batch=config.batch,
             on_episode=_progress(bar),
         )
+    task = config.suite.rpartition("/")[2]  # the same, whether pictures or numbers were looked at
+    episodes = [replace(episode, task=task) for episode in episodes]
     ended_s = time.monotonic()
     num_ticks = sum(episode.log.num_ticks for episode in episodes)
     result = make_result(
@@ -129,7 +142,14 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
             "mode": config.mode,
             "clock": "virtual",
             "rates": rates(metadata.embodiment),
-            "delay_trace": [{"cell": cell.name, "kind": "constant", "unit": "tick", "values": [config.delay]}],
+            "delay_trace": [
+                {
+                    "cell": cell.name,
+                    "kind": "constant" if is_constant else "trace",
+                    "unit": "tick",
+                    "values": [config.delay] if is_constant else _met(trace, episodes),
+                }
+            ],
             "cells": [cell.as_dict()],
             "perturbation": config.perturbation,
             "batch": config.batch,
@@ -202,6 +222,19 @@ def check_policy(metadata: PolicyMetadata, robot: Embodiment, mode: str) -> None
     check_mode(mode, metadata)
 
 
+def delay_trace(delay: int | Literal["burst"]) -> DelayTrace:
+    """The delays that `EvalConfig.delay` stands for.
+
+    Raises:
+        ValueError: a negative number of ticks, or another word than `burst`.
+    """
+    if isinstance(delay, str):
+        if delay != BURST:
+            raise ValueError(f"delay must be a number of ticks, or {BURST!r}; got {delay!r}")
+        return burst_trace()
+    return constant_trace(delay)
+
+
 def episode_seeds(seed: int, num_episodes: int) -> list[int]:
     """The seeds of an evaluation's episodes; sets of different `seed` (0 or more) do not overlap.
 
@@ -237,6 +270,11 @@ def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
 
+def _met(trace: DelayTrace, episodes: Sequence[Episode]) -> list[int]:
+    """The delay of every request, in the order of the episodes."""
+    return [trace(episode.seed, number) for episode in episodes for number in range(len(episode.requests))]
+
+
 def _progress(bar: Any) -> Callable[[Episode], None]:
     num_solved = 0
 
@@ -250,12 +288,12 @@ def _progress(bar: Any) -> Callable[[Episode], None]:
 
 
 def _expert_factory(environment: Environment) -> Callable[[Environment], Policy]:
-    from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
+    from cerebella.envs.dynamic.environment import DynamicEnvironment, DynamicExpert
 
     def make(target: Environment) -> Policy:
-        if not isinstance(target, Conveyor):
+        if not isinstance(target, DynamicEnvironment):
             raise ValueError(f"there is no expert for {type(target).__name__}")
-        return ConveyorExpert(target)
+        return DynamicExpert(target)
 
     make(environment)
     return make

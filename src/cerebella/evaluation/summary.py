@@ -18,7 +18,9 @@ class Cell:
     """One condition of an evaluation: what `conditions.cells` of a result says about it.
 
     Args:
-        delay: ticks on the virtual clock, milliseconds of total latency on the wall clock (`delay_unit`).
+        delay: ticks on the virtual clock, milliseconds of total latency on the wall clock (`delay_unit`); the mean, where
+            it varies.
+        trace: name of the delays, where they vary by a trace.
     """
 
     mode: str
@@ -26,10 +28,13 @@ class Cell:
     delay_unit: Literal["tick", "ms"]
     execute_horizon: int
     metadata: PolicyMetadata
+    trace: str = ""
 
     @property
     def name(self) -> str:
-        """E.g. `prefix/4 ticks`."""
+        """E.g. `prefix/4 ticks` or `prefix/burst`."""
+        if self.trace:
+            return f"{self.mode}/{self.trace}"
         unit = "ms" if self.delay_unit == "ms" else ("tick" if self.delay == 1 else "ticks")
         return f"{self.mode}/{self.delay:g} {unit}"
 

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cerebella.embodiment import read_json_object
+from cerebella.models.action_model import ActionModel
 from cerebella.models.published import config_from_brain, read_released_config
 from cerebella.models.vla import VLA
 
@@ -63,7 +64,7 @@ def to_released(name: str) -> str:
     return f"dit.{inside}" if inside.startswith("layers.") else inside
 
 
-def load_weights(model: VLA, path: Path) -> None:
+def load_weights(model: ActionModel, path: Path) -> None:
     """Fill every parameter of `model` in place, converted to the type that it has there.
 
     Args:
@@ -89,7 +90,7 @@ def load_brain(model: VLA, path: Path) -> None:
 
 
 def save_weights(
-    model: VLA,
+    model: ActionModel,
     directory: Path,
     dtype: torch.dtype | None = torch.bfloat16,
     names: Literal["released", "ours"] = "released",
@@ -141,7 +142,7 @@ def stored_dtype(path: Path) -> torch.dtype:
     raise ValueError(f"{path} holds no tensors")
 
 
-def _fill(model: VLA, path: Path, part: str, rename: Callable[[str], str], said: Callable[[str], str]) -> None:
+def _fill(model: ActionModel, path: Path, part: str, rename: Callable[[str], str], said: Callable[[str], str]) -> None:
     """Fill the tensors of `model` whose names start with `part`; `rename` maps stored names to ours, `said` back."""
     wanted = {
         name: tensor
@@ -171,8 +172,8 @@ def _fill(model: VLA, path: Path, part: str, rename: Callable[[str], str], said:
         raise ValueError(f"{path} does not fit the model {model.config.name!r}: {listed}")
 
 
-def _is_tied_head(model: VLA, name: str) -> bool:
-    return name == TIED_HEAD and bool(model.brain.config.tie_word_embeddings)
+def _is_tied_head(model: ActionModel, name: str) -> bool:
+    return name == TIED_HEAD and isinstance(model, VLA) and bool(model.brain.config.tie_word_embeddings)
 
 
 def _stored_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,8 @@ Weights of the rows, for d frozen rows of H and s rows between two inferences:
     weight   1            0                       0            hard
 
 The hard weights keep what will be sent anyway; the soft ones also keep the way it was meant to go on, right or wrong.
+
+Without touching the flow at all, several chunks may be drawn and the one nearest to the plan be taken (`nearest`).
 """
 
 from collections.abc import Callable
@@ -77,6 +79,32 @@ def guidance_gain(flow_time: Tensor, beta: float = BETA) -> Tensor:
         raise ValueError(f"beta must be above 0 (no guidance is weights of 0); got {beta}")
     time = flow_time.float() if flow_time.dtype in (torch.float16, torch.bfloat16) else flow_time
     return ((time**2 + (1 - time) ** 2) / (time * (1 - time))).clamp(max=beta)
+
+
+def nearest(candidates: Tensor, plan: Tensor, weights: Tensor) -> Tensor:
+    """Which of N chunks continues the plan best: int64[B], the first of equals (bidirectional decoding, arXiv 2408.17355).
+
+        argmin over n of sum_i w_i |a^n_i - y_i|
+
+    This is the paper's backward coherence; its contrast with a weaker policy is left out. With no weight above 0 all
+    candidates are equal, and the first is taken.
+
+    Args:
+        candidates: a, float[B, N, H, A] in model units. plan: y, float[B, H, A]; entries of weight 0 are ignored, whatever
+            they hold. weights: float[B, H, A], `guidance_weights` times the action mask.
+
+    Raises:
+        ValueError: shapes that do not fit, or no candidate.
+    """
+    num_samples, horizon, width = plan.shape
+    if candidates.ndim != 4 or not candidates.shape[1] or weights.shape != plan.shape:
+        raise ValueError(
+            f"candidates must be float[{num_samples}, 1.., {horizon}, {width}] and weights float{list(plan.shape)}; got "
+            f"{list(candidates.shape)} and {list(weights.shape)}"
+        )
+    plan = plan.where(weights > 0, 0.0)
+    distance = (weights[:, None] * (candidates - plan[:, None])).norm(dim=-1).sum(dim=-1)
+    return distance.argmin(dim=1)
 
 
 def guide(

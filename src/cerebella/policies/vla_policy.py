@@ -11,11 +11,13 @@ from torch import Tensor
 
 from cerebella.batch import Batch
 from cerebella.interfaces import Guidance, PolicyMetadata
-from cerebella.models.guidance import BETA, guidance_weights
+from cerebella.models.guidance import BETA
 from cerebella.models.vla import VLA
+from cerebella.policies.answers import as_chunks
 from cerebella.policies.engine import Engine
-from cerebella.processing.noise import noise_seed
-from cerebella.processing.processor import Motion, Processor
+from cerebella.policies.shown_plan import initial_noise, sample_with_plan
+from cerebella.processing.motion import Motion
+from cerebella.processing.processor import Processor
 from cerebella.types import ActionChunk, FloatArray, Observation
 
 
@@ -81,7 +83,7 @@ class VLAPolicy:
     ) -> list[ActionChunk]:
         """One chunk per observation in one pass; prefix lengths may differ.
 
-        The initial noise is a function of the observation alone (`noise_seed`), so that the same request always gets
+        The initial noise is a function of the observation alone (`initial_noise`), so that the same request always gets
         the same answer, whoever else is in the batch, up to floating-point summation order.
 
         Raises:
@@ -103,13 +105,15 @@ class VLAPolicy:
     def infer_guided_batch(
         self, observations: Sequence[Observation], guidances: Sequence[Guidance]
     ) -> list[ActionChunk]:
-        """One chunk per observation, each pulled towards its running plan (`models.guidance`, soft weights) in one pass.
+        """One chunk per observation, each pulled towards its running plan (`models.guidance`, soft weights) in one pass,
+        or the nearest to it of several that are drawn without it (`shown_plan`).
 
         A plan is pulled at, not copied: also its frozen rows come out only near to what was sent. So a chunk says
-        `prefix_length` 0, and whoever runs it takes over behind the frozen rows. Noise as in `infer_batch`.
+        `prefix_length` 0, and whoever runs it takes over behind the frozen rows. Noise as in `infer_batch`; the first of
+        several candidates is what `infer_batch` answers without a prefix.
 
         Args:
-            guidances: one per observation; frozen rows, execute horizon and Jacobian may differ.
+            guidances: one per observation; they may differ in everything.
 
         Raises:
             ValueError: the model is an engine; as `infer_batch`; a plan or execute horizon longer than the chunk.
@@ -123,20 +127,14 @@ class VLAPolicy:
         nothing = [np.empty((0, self.metadata.embodiment.action_dim), dtype=np.float32)] * len(observations)
         batch = self.processor.encode(observations, nothing)
         plan = self.processor.encode_plans(observations, [guidance.plan for guidance in guidances])
-        weights = guidance_weights(
-            num_frozen=torch.tensor([guidance.num_frozen for guidance in guidances]),
-            execute_horizon=torch.tensor([guidance.execute_horizon for guidance in guidances]),
-            num_rows=torch.tensor([len(guidance.plan) for guidance in guidances]),
-            horizon=self.processor.horizon,
-        )
-        sampled = self.model.sample_guided(
+        sampled = sample_with_plan(
+            self.model,
             self._encode(batch),
             state=batch.state.to(self.device),
-            noise=self._noises(observations).to(self.device),
             action_mask=batch.action_mask.to(self.device),
             plan=plan.to(self.device),
-            weights=weights.to(self.device),
-            use_jacobian=torch.tensor([guidance.use_jacobian for guidance in guidances], device=self.device),
+            observations=observations,
+            guidances=guidances,
             beta=self.guidance_beta,
             num_flow_steps=self.num_flow_steps,
         )
@@ -228,25 +226,9 @@ class VLAPolicy:
     ) -> list[ActionChunk]:
         """What the model sampled, decoded, as chunks."""
         actions = self.processor.decode(sampled, np.stack([observation.state for observation in observations]))
-        duration_s = time.perf_counter() - started_s
-        chunks = []
-        for rows, observation, prefix in zip(actions, observations, action_prefixes, strict=True):
-            # The model carries the prefix unchanged; decoding it again would only add rounding.
-            rows[: len(prefix)] = prefix
-            chunks.append(
-                ActionChunk(
-                    actions=rows,
-                    start_tick=observation.tick,
-                    observation_tick=observation.tick,
-                    prefix_length=len(prefix),
-                    policy_id=self.metadata.policy_id,
-                    duration_s=duration_s,
-                )
-            )
-        return chunks
+        return as_chunks(actions, observations, action_prefixes, self.metadata.policy_id, started_s)
 
     def _noises(self, observations: Sequence[Observation]) -> Tensor:
         """Initial noise, float32[n, H, A]."""
-        shape = (self.processor.horizon, self.processor.model_action_dim)
-        generators = [torch.Generator().manual_seed(noise_seed(observation)) for observation in observations]
-        return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        horizon, model_action_dim = self.processor.horizon, self.processor.model_action_dim
+        return torch.cat([initial_noise(observation, horizon, model_action_dim) for observation in observations])

@@ -60,6 +60,32 @@ def to_absolute(embodiment: Embodiment, relative: FloatArray, states: FloatArray
     return actions
 
 
+def rolled_forward(embodiment: Embodiment, states: FloatArray, rows: FloatArray) -> FloatArray:
+    """The states in which a robot that follows its targets will be: what its actions refer to has arrived there.
+
+    Every state dimension that is the `reference` of an action takes the action's value, a gripper through its opening; the
+    others (the scene, velocities) stay. As in VLASH (arXiv 2512.01031).
+
+    Args:
+        states: float32[n, state_dim]. rows: float32[n, action_dim], absolute targets, raw units.
+
+    Raises:
+        ValueError: wrong widths, or not one row for each state.
+    """
+    embodiment.check_actions(rows)
+    if states.shape != (len(rows), embodiment.state_dim):
+        raise ValueError(f"states must be float32[{len(rows)}, {embodiment.state_dim}]; got {list(states.shape)}")
+    rolled = states.copy()
+    for j, action in enumerate(embodiment.actions):
+        if action.reference is None:
+            continue
+        index = embodiment.state_index(action.reference)
+        measured = embodiment.states[index]
+        is_gripper = action.kind == measured.kind == "gripper"
+        rolled[:, index] = measured.from_opening(action.opening(rows[:, j])) if is_gripper else rows[:, j]
+    return rolled
+
+
 def to_slots(embodiment: Embodiment, actions: FloatArray, model_action_dim: int) -> FloatArray:
     """float32[..., action_dim] -> float32[..., model_action_dim], zeros in unused slots."""
     slots = action_slots(embodiment, model_action_dim)

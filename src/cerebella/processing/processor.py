@@ -6,7 +6,6 @@ travels with it.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,34 +14,15 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from cerebella.batch import Batch
 from cerebella.embodiment import Embodiment
-from cerebella.processing.actions import (
-    action_slots,
-    model_states,
-    state_slots,
-    to_absolute,
-    to_relative,
-    to_slots,
-)
 from cerebella.processing.augmentation import Augmentation
 from cerebella.processing.images import ImageConfig, fit, patchify
+from cerebella.processing.motion import MotionProcessor
 from cerebella.processing.prompt import IMAGE_TOKEN, robot_prompt
 from cerebella.processing.statistics import Statistics
 from cerebella.types import FloatArray, ImageArray, Observation, Sample
 
 
-class Motion(NamedTuple):
-    """The part of an observation that the brain does not see: what an action on an already encoded scene still needs.
-
-    Tensors as in `Batch`: state float32[B, 1, S], action_mask and action_prefix float32[B, H, A], prefix_length int64[B].
-    """
-
-    state: Tensor
-    action_mask: Tensor
-    action_prefix: Tensor
-    prefix_length: Tensor
-
-
-class Processor:
+class Processor(MotionProcessor):
     """See the module.
 
     Args:
@@ -67,19 +47,8 @@ class Processor:
         model_action_dim: int,
         allow_missing_views: bool = False,
     ) -> None:
-        wanted = (horizon, embodiment.action_dim)
-        if statistics.action_mean.shape != wanted or statistics.state_mean.shape != (embodiment.state_dim,):
-            raise ValueError(
-                f"statistics do not fit {embodiment.name!r} at horizon {horizon}: action statistics "
-                f"{list(statistics.action_mean.shape)} (expected {list(wanted)}), state statistics "
-                f"{list(statistics.state_mean.shape)} (expected [{embodiment.state_dim}])"
-            )
-        self.embodiment, self.statistics, self.tokenizer, self.images = embodiment, statistics, tokenizer, images
-        self.horizon, self.model_state_dim, self.model_action_dim = horizon, model_state_dim, model_action_dim
-        self.allow_missing_views = allow_missing_views
-        self.action_slots = action_slots(embodiment, model_action_dim)
-        self.state_slots = state_slots(embodiment, model_state_dim)
-        self._model_states = model_states(embodiment)
+        super().__init__(embodiment, statistics, horizon, model_state_dim, model_action_dim)
+        self.tokenizer, self.images, self.allow_missing_views = tokenizer, images, allow_missing_views
         self.image_token_id = _token_id(tokenizer, IMAGE_TOKEN)
         self.pad_token_id = _token_id(tokenizer, str(tokenizer.pad_token))
         self._token_ids = lru_cache(maxsize=4096)(self._tokenize)
@@ -125,9 +94,7 @@ class Processor:
         states = np.stack([sample.state for sample in samples])
         absolute = np.stack([sample.actions for sample in samples])
         is_valid = np.stack([sample.is_valid for sample in samples])
-        actions = self._encode_actions(absolute, states)
-        counts = (is_valid & self.statistics.is_active).astype(np.float32)
-        action_mask = to_slots(self.embodiment, counts, self.model_action_dim)
+        targets = self.encode_targets(states, absolute, is_valid)
         images = [self._fitted(sample.images) for sample in samples]
         if augmentation is not None and generator is not None:
             images = [augmentation.apply(views, generator) for views in images]
@@ -135,11 +102,9 @@ class Processor:
             images=images,
             views=[self._views(sample.images) for sample in samples],
             prompts=[sample.prompt for sample in samples],
-            state=self._encode_states(states),
-            action_mask=torch.from_numpy(action_mask),
-            actions=torch.from_numpy(actions * action_mask),
             as_bytes=as_bytes,
             prefix_length=torch.tensor([sample.num_committed for sample in samples], dtype=torch.int64),
+            **targets._asdict(),
         )
 
     def encode(self, observations: Sequence[Observation], action_prefixes: Sequence[FloatArray]) -> Batch:
@@ -158,84 +123,6 @@ class Processor:
             prompts=[observation.prompt for observation in observations],
             **motion._asdict(),
         )
-
-    def encode_motion(self, observations: Sequence[Observation], action_prefixes: Sequence[FloatArray]) -> Motion:
-        """State and committed actions alone, as `encode` gives them; looks at no image and no prompt.
-
-        Raises:
-            ValueError: as `encode`, views aside.
-        """
-        if not observations or len(action_prefixes) != len(observations):
-            raise ValueError(
-                f"need one action_prefix per observation, and at least one observation; got {len(observations)} "
-                f"observations and {len(action_prefixes)} prefixes"
-            )
-        for observation in observations:
-            self.embodiment.check_state(observation.state)
-        states = np.stack([observation.state for observation in observations])
-        shape = (len(observations), self.horizon, self.model_action_dim)
-        prefix = np.zeros(shape, dtype=np.float32)
-        lengths = np.zeros(len(observations), dtype=np.int64)
-        for i, rows in enumerate(action_prefixes):
-            self._check_rows("action_prefix", rows)
-            if len(rows) >= self.horizon:
-                raise ValueError(f"action_prefix must be shorter than the horizon {self.horizon}; got {len(rows)} rows")
-            lengths[i] = len(rows)
-            if len(rows):
-                prefix[i, : len(rows)] = self._encode_actions(rows[None], states[i : i + 1])[0]
-        mask = np.zeros(shape, dtype=np.float32)
-        mask[..., self.action_slots] = self.statistics.is_active
-        return Motion(
-            state=self._encode_states(states),
-            action_mask=torch.from_numpy(mask),
-            action_prefix=torch.from_numpy(prefix),
-            prefix_length=torch.from_numpy(lengths),
-        )
-
-    def encode_plans(self, observations: Sequence[Observation], plans: Sequence[FloatArray]) -> Tensor:
-        """What a running chunk has for the ticks from each observation on, as the model sees it: float32[n, H, A].
-
-        Each plan is expressed in the frame of its observation, like a prefix; rows beyond its end are 0.
-
-        Args:
-            plans: one float32[k, action_dim] per observation, absolute, raw units; k may differ, 0 <= k <= H.
-
-        Raises:
-            ValueError: wrong widths, k > H, numbers that are not finite, or not one plan for each.
-        """
-        if len(plans) != len(observations):
-            raise ValueError(f"need one plan per observation; got {len(observations)} observations, {len(plans)} plans")
-        encoded = np.zeros((len(plans), self.horizon, self.model_action_dim), dtype=np.float32)
-        for i, (observation, rows) in enumerate(zip(observations, plans, strict=True)):
-            self._check_rows("plan", rows)
-            if len(rows) > self.horizon:
-                raise ValueError(f"plan must have at most {self.horizon} rows (the horizon); got {len(rows)}")
-            if len(rows):
-                encoded[i, : len(rows)] = self._encode_actions(rows[None], observation.state[None])[0]
-        return torch.from_numpy(encoded)
-
-    def decode(self, actions: Tensor, states: FloatArray) -> FloatArray:
-        """Model actions float32[n, H, A] to absolute raw targets float32[n, H, action_dim].
-
-        `states`: float32[n, state_dim], those of the observations that were encoded.
-
-        Raises:
-            ValueError: a wrong shape.
-        """
-        wanted = (len(states), self.horizon, self.model_action_dim)
-        if actions.shape != wanted:
-            raise ValueError(f"actions must be float{list(wanted)}; got {list(actions.shape)}")
-        normalized = actions.detach().float().cpu().numpy()[..., self.action_slots]
-        return to_absolute(self.embodiment, self.statistics.denormalize_actions(normalized), states)
-
-    def _encode_actions(self, absolute: FloatArray, states: FloatArray) -> FloatArray:
-        relative = to_relative(self.embodiment, absolute, states)
-        return to_slots(self.embodiment, self.statistics.normalize_actions(relative), self.model_action_dim)
-
-    def _encode_states(self, states: FloatArray) -> Tensor:
-        padded = np.zeros((len(states), 1, self.model_state_dim), dtype=np.float32)
-        padded[:, 0, self.state_slots] = self.statistics.normalize_states(states)[:, self._model_states]
-        return torch.from_numpy(padded)
 
     def _batch(
         self,
@@ -290,18 +177,6 @@ class Processor:
             raise ValueError(f"the instruction must not contain {IMAGE_TOKEN!r}; got {prompt!r}")
         text = "".join(piece + IMAGE_TOKEN * count for piece, count in zip(pieces, counts, strict=True))
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.int64)
-
-    def _check_rows(self, name: str, rows: FloatArray) -> None:
-        """Raise a ValueError unless `rows` is a finite float32[p, action_dim]."""
-        wanted = f"{name} must be float32[p, {self.embodiment.action_dim}]"
-        if not isinstance(rows, np.ndarray):
-            raise ValueError(f"{wanted} (p = 0 is an empty array); got {rows!r}")
-        if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != self.embodiment.action_dim:
-            raise ValueError(
-                f"{wanted} (absolute, raw units; p = 0 is an empty array); got {rows.dtype}{list(rows.shape)}"
-            )
-        if not np.isfinite(rows).all():
-            raise ValueError(f"{name} must be finite; it holds NaN or infinity")
 
 
 def _token_id(tokenizer: Qwen2Tokenizer, token: str) -> int:

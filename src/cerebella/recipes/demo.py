@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cerebella.envs.dynamic.conveyor_env import Conveyor
+from cerebella.envs.registry import make_environment
 from cerebella.evaluation.fingerprint import run_fingerprint
 from cerebella.evaluation.metrics import parting_tick, reaction_ticks
 from cerebella.evaluation.result import check_can_write, make_result, write_result
@@ -114,7 +114,7 @@ def run_demo(config: DemoConfig) -> DemoOutcome:
     run = run_fingerprint(config.seed)
     start_s = time.monotonic()
     with _timed(timing, "load_s"):
-        environment = Conveyor(with_images=config.policy != "expert")
+        environment = make_environment(SUITE, with_images=config.policy != "expert")
         source, metadata = _load(config, environment)
     s = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
     check_execute_horizon(s, metadata.horizon)
@@ -158,7 +158,7 @@ def draw_latency(config: DemoConfig, latency_ms: float) -> Callable[[int], float
     return latency_s
 
 
-def _load(config: DemoConfig, environment: Conveyor) -> tuple[PolicySource, PolicyMetadata]:
+def _load(config: DemoConfig, environment: Environment) -> tuple[PolicySource, PolicyMetadata]:
     """One torch thread: the control loop needs the other core, and a small model gains nothing from two."""
     source, metadata = open_policy(config.policy, environment)
     for mode in config.modes:
@@ -170,7 +170,7 @@ def _load(config: DemoConfig, environment: Conveyor) -> tuple[PolicySource, Poli
     return source, metadata
 
 
-def _describe_speed(source: PolicySource, environment: Conveyor) -> str:
+def _describe_speed(source: PolicySource, environment: Environment) -> str:
     """Warm up (compiles, fills caches), then say how long one inference takes by itself."""
     environment.reset(0)
     policy: Policy = source(environment) if callable(source) else source
@@ -222,7 +222,9 @@ def _run_twins(config: DemoConfig, source: PolicySource, lives: list[_Live]) -> 
             runs = [
                 rollout_virtual(
                     source,
-                    lambda is_disturbed=is_disturbed: Conveyor(with_images=with_images, perturbation=is_disturbed),
+                    lambda is_disturbed=is_disturbed: make_environment(
+                        SUITE, with_images=with_images, perturbation=is_disturbed
+                    ),
                     executor,
                     delay,
                     seeds,

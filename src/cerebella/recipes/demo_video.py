@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cerebella.envs.dynamic.conveyor import ConveyorConfig, ConveyorState, concatenate
-from cerebella.envs.dynamic.conveyor_render import render
+from cerebella.envs.dynamic.conveyor import ConveyorState
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.task import concatenate
 from cerebella.evaluation.plots import COLOURS
 from cerebella.evaluation.rollout import Episode
 from cerebella.evaluation.video import Panel, PanelFrame, draw_panels, write_video
@@ -82,4 +82,4 @@ def _write_poster(path: Path, panels: Sequence[Panel]) -> None:
 
 
 def _render(snapshots: Sequence[ConveyorState]) -> ImageArray:
-    return np.asarray(render(ConveyorConfig(), concatenate(snapshots), height=HEIGHT, width=WIDTH))
+    return ConveyorTask().render(concatenate(snapshots), HEIGHT, WIDTH)

@@ -56,7 +56,7 @@ class DelayEstimator:
         """The delay to promise now, ticks.
 
         If every sample in the window is 0 (replies come inside their own tick) the estimate is 0, without the margin:
-        then nothing is promised and all modes send the same commands.
+        then nothing is promised, and `sync`, `naive` and `prefix` send the same commands.
         """
         if not self._samples:
             return self._initial

@@ -3,10 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cerebella.interfaces import PolicyMetadata
+from cerebella.interfaces import MAX_CANDIDATES, PolicyMetadata
 
-Mode = Literal["sync", "naive", "ensemble", "guided", "prefix"]
+Mode = Literal["sync", "naive", "ensemble", "guided", "guided_identity", "best_of_n", "prefix"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+GUIDED_MODES: tuple[Mode, ...] = ("guided", "guided_identity", "best_of_n")
+"""The policy is shown the running plan: it is pulled there (with the Jacobian, or with the identity in its place), or
+draws several chunks, and the nearest is taken."""
+PROMISING_MODES: tuple[Mode, ...] = (*GUIDED_MODES, "prefix")
+"""What will be sent during the inference is laid down with the request."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,8 @@ class ExecutorConfig:
             ticks of motion at full velocity of what was sent instead.
         max_discards: so many replies in a row may be thrown away for being late while the plan lasts; the next one is
             used with a bridge, so that there is always progress.
-        degrade_after: so many replies in a row beyond the longest trained prefix switch the modes `prefix` and `guided`
-            to waiting (`sync`) until the delay fits again; None never does.
+        degrade_after: so many replies in a row beyond the longest trained prefix (half the horizon in the guided modes)
+            switch the modes that promise to waiting (`sync`) until the delay fits again; None never does.
         start_tolerance: a first row farther from the measured pose than this many ticks at full velocity is approached
             slowly before the plan runs.
         start_speed: share of the velocity limits used for that, above 0, up to 1.
@@ -32,6 +37,7 @@ class ExecutorConfig:
         max_outside: a chunk with a value farther outside its range than this share of the range is refused; less is
             limited.
         ensemble_decay: mode `ensemble`: a chunk's weight is exp(-decay * age in ticks), 0 or more.
+        num_candidates: mode `best_of_n`: chunks that the policy draws for every request, 1..64.
         max_consecutive_failures: so many rejected replies in a row raise an `InferenceFailure`; None keeps the robot
             still and keeps asking, ever less often.
         num_kept: newest commands and requests that stay in memory; None keeps all.
@@ -51,6 +57,7 @@ class ExecutorConfig:
     tracking_limit_s: float = 0.5
     max_outside: float = 0.25
     ensemble_decay: float = 0.1
+    num_candidates: int = 16
     max_consecutive_failures: int | None = None
     num_kept: int | None = None
 
@@ -66,6 +73,7 @@ class ExecutorConfig:
             "tracking_limit_s": 0,
             "max_outside": 0,
             "ensemble_decay": 0,
+            "num_candidates": 1,
             "max_consecutive_failures": 1,
             "num_kept": 1,
         }
@@ -73,6 +81,8 @@ class ExecutorConfig:
             value = getattr(self, name)
             if value is not None and not value >= lowest:
                 raise ValueError(f"{name} must be {lowest} or more; got {value}")
+        if self.num_candidates > MAX_CANDIDATES:
+            raise ValueError(f"num_candidates must be {MAX_CANDIDATES} or less; got {self.num_candidates}")
         if not 0 < self.start_speed <= 1:
             raise ValueError(f"start_speed must be above 0 and at most 1 (a share); got {self.start_speed}")
 
@@ -86,14 +96,14 @@ def check_mode(mode: str, metadata: PolicyMetadata) -> None:
             f"the policy {metadata.policy_id} was never trained with an action prefix, which mode 'prefix' needs; "
             f"modes that fit: {', '.join(modes_of(metadata))}"
         )
-    if mode == "guided" and not metadata.supports_guidance:
+    if mode in GUIDED_MODES and not metadata.supports_guidance:
         raise ValueError(
             f"the policy {metadata.policy_id} cannot be guided at inference time (it has no `infer_guided`), which mode "
-            f"'guided' needs; modes that fit: {', '.join(modes_of(metadata))}"
+            f"{mode!r} needs; modes that fit: {', '.join(modes_of(metadata))}"
         )
 
 
 def modes_of(metadata: PolicyMetadata) -> tuple[str, ...]:
     """The modes that this policy can be run in."""
-    fits = {"prefix": metadata.max_trained_prefix > 0, "guided": metadata.supports_guidance}
+    fits = {"prefix": metadata.max_trained_prefix > 0, **dict.fromkeys(GUIDED_MODES, metadata.supports_guidance)}
     return tuple(mode for mode in MODES if fits.get(mode, True))

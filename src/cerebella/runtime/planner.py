@@ -12,7 +12,7 @@ import numpy as np
 from cerebella.interfaces import Guidance, PolicyMetadata, Reply, Request, Transport
 from cerebella.runtime import chunks, late
 from cerebella.runtime.delay import DelayEstimator
-from cerebella.runtime.executor_config import ExecutorConfig, Mode
+from cerebella.runtime.executor_config import GUIDED_MODES, PROMISING_MODES, ExecutorConfig, Mode
 from cerebella.runtime.interpolation import Vector
 from cerebella.runtime.motion import MotionLimiter
 from cerebella.runtime.operator import Operator
@@ -128,13 +128,7 @@ class Planner(Operator):
         """The delay to promise and the prefix that keeps the promise: (0, empty) where nothing is promised."""
         nothing = 0, np.zeros((0, self.metadata.embodiment.action_dim), dtype=np.float32)
         plan = self._plan
-        if (
-            self.mode not in ("prefix", "guided")
-            or plan is None
-            or plan.is_over
-            or self._is_altered
-            or self._is_clipped
-        ):
+        if self.mode not in PROMISING_MODES or plan is None or plan.is_over or self._is_altered or self._is_clipped:
             return nothing
         estimate = self._delay_estimator.estimate()
         delay = chunks.clamp_delay(estimate, self.config.execute_horizon, self.metadata.horizon)
@@ -148,14 +142,22 @@ class Planner(Operator):
 
     def _guidance(self, position: float, promised: FloatArray) -> Guidance | None:
         plan = self._plan
-        if self.mode != "guided" or plan is None or plan.is_over:
+        if self.mode not in GUIDED_MODES or plan is None or plan.is_over:
             return None
         row = plan.row_at(math.floor(position))
         rest = [
             plan.path.at(row + i).astype(np.float32) for i in range(len(promised), math.floor(len(plan.rows) - row))
         ]
         rows = np.concatenate([promised, *(values[None] for values in rest)])
-        return Guidance(rows, len(promised), self.config.execute_horizon) if len(rows) else None
+        if not len(rows):
+            return None
+        return Guidance(
+            rows,
+            len(promised),
+            self.config.execute_horizon,
+            use_jacobian=self.mode != "guided_identity",
+            num_candidates=self.config.num_candidates if self.mode == "best_of_n" else 0,
+        )
 
     # Listening
 
@@ -212,7 +214,7 @@ class Planner(Operator):
         request.duration_s = chunk.duration_s
         rows = chunks.continue_prefix(chunk, request.action_prefix).actions
         decision = "in time"
-        if self.config.mode in ("prefix", "guided"):
+        if self.config.mode in PROMISING_MODES:
             decision = self._decide(request, rows, consumed, position)
             self._watch_training(consumed)
         if decision == "discard":
@@ -223,7 +225,7 @@ class Planner(Operator):
         request.consumed = int(consumed) if consumed == int(consumed) else consumed
         request.is_bridged = decision == "bridge"
         self.counters.num_bridged += request.is_bridged
-        is_promising = self.config.mode in ("prefix", "guided")
+        is_promising = self.config.mode in PROMISING_MODES
         self._book.use(request, is_late=is_promising and consumed > num_promised + SAME)
         is_at_rest = plan is None or plan.is_over
         if self.config.mode == "ensemble":

@@ -38,7 +38,9 @@ def batched(policy: Policy) -> InferBatch:
         drawn = [request for request in requests if request.guidance is not None]
         if drawn:
             if guided is None:
-                raise ValueError(f"the policy {policy.metadata.policy_id} has no infer_guided: mode 'guided' needs it")
+                raise ValueError(
+                    f"the policy {policy.metadata.policy_id} has no infer_guided, which a request with guidance needs"
+                )
             answers = guided([request.observation for request in drawn], [request.guidance for request in drawn])
             chunks |= zip(map(id, drawn), answers, strict=True)
         return [chunks[id(request)] for request in requests]
@@ -67,7 +69,7 @@ class InferenceQueue:
         """Put a request in; returns a ticket for `take`."""
         ticket = self._num_added
         self._num_added += 1
-        self._pending[ticket] = request
+        self._pending[ticket] = request.kept()
         return ticket
 
     def take(self, ticket: int) -> Reply:
@@ -150,7 +152,7 @@ class ThreadTransport:
         submitted_s = self._clock.now_s()
         latency_s = 0.0 if self._latency_s is None else self._latency_s(self._num_submitted)
         self._num_submitted += 1
-        self._requests.put((request, submitted_s + latency_s))
+        self._requests.put((request.kept(), submitted_s + latency_s))
 
     def poll(self, tick: int) -> list[Reply]:
         """Whatever the worker has finished; `tick` does not matter on the wall clock."""

@@ -43,6 +43,8 @@ def request_message(
             "execute_horizon": guidance.execute_horizon,
             "use_jacobian": guidance.use_jacobian,
         }
+        if guidance.num_candidates:  # a server from before this key refuses what it does not know
+            fields["guidance"]["num_candidates"] = guidance.num_candidates
     elif len(action_prefix):
         fields["prefix_actions"] = action_prefix
     fields["crc32"] = checksum(observation.state, action_prefix if guidance is None else guidance.plan)

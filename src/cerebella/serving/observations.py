@@ -27,7 +27,7 @@ _SCENE_ALIASES = ("observation/image", "observation/exterior_image_1_left")
 _WRIST_ALIASES = ("observation/wrist_image", "observation/wrist_image_left")
 _RIGHT_WRIST_ALIAS = "observation/wrist_image_right"
 _STATE_PARTS = ("observation/joint_position", "observation/gripper_position")
-_GUIDANCE_KEYS = ("plan", "num_frozen", "execute_horizon", "use_jacobian")
+_GUIDANCE_KEYS = ("plan", "num_frozen", "execute_horizon", "use_jacobian", "num_candidates")
 
 OBSERVATION_KEYS = (
     "images", "state", "prompt", "tick", "timestamp_s", "tactile", *_SCENE_ALIASES, *_WRIST_ALIASES,
@@ -44,7 +44,8 @@ def read_query(fields: Mapping[Any, Any], metadata: PolicyMetadata, now_s: float
         fields: decoded message; keys other than those of this module must have been taken out.
             `prefix_actions`: float[p, action_dim] absolute, raw units; `prefix_length`: use only so many of its rows.
             `promised_delay`: ticks, 0 or more; accepted for records. `deadline_ms`: of use within so many milliseconds.
-            `guidance`: map of `plan`, `num_frozen`, `execute_horizon` and optionally `use_jacobian`, see `Guidance`.
+            `guidance`: map of `plan`, `num_frozen`, `execute_horizon` and optionally `use_jacobian` and `num_candidates`,
+            see `Guidance`.
         metadata: of the policy.
         now_s: the time stamp of an observation that comes without one.
 
@@ -184,8 +185,8 @@ def _guidance(fields: Mapping[Any, Any], metadata: PolicyMetadata) -> Guidance |
     use_jacobian = given.get("use_jacobian", True)
     if not isinstance(use_jacobian, bool | np.bool_):
         raise WireError("use_jacobian must be true or false")
-    num_frozen, execute_horizon = (integer(given, key, 0) for key in ("num_frozen", "execute_horizon"))
-    return Guidance(plan, num_frozen, execute_horizon, bool(use_jacobian))
+    counts = {key: integer(given, key, 0) for key in ("num_frozen", "execute_horizon", "num_candidates")}
+    return Guidance(plan, use_jacobian=bool(use_jacobian), **counts)
 
 
 def _floats(value: object, name: str, ndim: int) -> FloatArray:

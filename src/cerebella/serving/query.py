@@ -14,7 +14,7 @@ class Query:
     Args:
         observation: in the units and views of the policy's embodiment.
         action_prefix: float32[p, action_dim], absolute, raw units; p = 0 for none.
-        guidance: for policies that are guided at inference time; then the prefix is empty.
+        guidance: for policies that are shown the running plan at inference time; then the prefix is empty.
         deadline_s: the answer is of use within so many seconds from now.
     """
 

@@ -130,7 +130,7 @@ class RemoteTransport:
         if self._is_closed:
             raise RuntimeError(f"request {request.id} was submitted after close()")
         try:
-            self._loop.call_soon_threadsafe(self._take, request)
+            self._loop.call_soon_threadsafe(self._take, request.kept())
         except RuntimeError:  # the thread has ended, see `_run`
             self._outstanding.reply(Reply(request.id, error=f"no server: {self._trouble}"))
 

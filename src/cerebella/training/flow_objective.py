@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cerebella.batch import Batch
 from cerebella.models import flow
+from cerebella.models.action_model import ActionModel
 from cerebella.models.attention_mask import draw_hidden_columns
-from cerebella.models.vla import VLA
 from cerebella.training.stages import Stage
 
 DRAW_BLOCK = 64
@@ -106,7 +106,7 @@ def at_least_committed(stage: Stage, lengths: Tensor, num_committed: Tensor) -> 
     return torch.maximum(lengths, num_committed)
 
 
-def flow_objective(model: VLA, batch: Batch, stage: Stage, draws: FlowDraws) -> Mapping[str, Tensor]:
+def flow_objective(model: ActionModel, batch: Batch, stage: Stage, draws: FlowDraws) -> Mapping[str, Tensor]:
     """Losses of one step: `loss` (to minimise), its parts `mse` and `frequency`, and the mean `prefix_length`.
 
     One brain pass serves `stage.flow_repeats` draws of noise and flow time. A sample with a prefix carries its clean

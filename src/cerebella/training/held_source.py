@@ -23,13 +23,13 @@ _FILLER = {"labels": NOT_COUNTED}
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A `StepSource` over encoded rows with one picture each, all of one size.
+    """A `StepSource` over encoded rows with one picture each, all of one size, or with none at all.
 
     Args:
         robot: windows; None where no stage has any. truth: of their pictures. language: conversations, or None.
 
     Raises:
-        ValueError: a row without a picture, or pictures of several sizes.
+        ValueError: a row without a picture among rows with one, or pictures of several sizes.
     """
 
     robot: Batch | None = None
@@ -38,11 +38,11 @@ class Held:
 
     def __post_init__(self) -> None:
         for batch in (self.robot, self.language):
-            if batch is None:
+            if batch is None or batch.image_grid_thw is None:
                 continue
             grid = batch.image_grid_thw
-            if grid is None or len(grid) != len(batch) or bool((grid != grid[0]).any()):
-                raise ValueError("a held source needs one picture per row, all of one size")
+            if len(grid) != len(batch) or bool((grid != grid[0]).any()):
+                raise ValueError("a held source needs one picture per row, all of one size, or no picture at all")
 
     def draw(self, request: StepRequest) -> list[TrainingBatch]:
         """See `StepSource`.
@@ -88,7 +88,7 @@ def hold(batch: AnyBatch, device: torch.device) -> AnyBatch:
 
 
 def select(batch: AnyBatch, indices: np.ndarray) -> AnyBatch:
-    """Rows of a batch with one picture of one size each, without most of the columns that are padding in all of them.
+    """Rows of a batch with one picture of one size each, or none, without most of the columns that all of them pad.
 
     The length is a multiple of `COLUMNS_AT_ONCE` where the batch has so many, so that a compiled network sees few shapes.
     """

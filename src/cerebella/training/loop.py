@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from cerebella.models.dummy_image import with_dummy_image
+from cerebella.models.vla import VLA
 from cerebella.training.checkpoint import CheckpointStore
 from cerebella.training.compiled import compiled_layers
 from cerebella.training.logs import VALIDATION, Curve, Log, LogName, append_row, forget_lost_steps, open_logs
 from cerebella.training.lora import add_adapters, merge_adapters
-from cerebella.training.objectives import model_of
+from cerebella.training.objectives import action_model_of, model_of
 from cerebella.training.optimizer import RunningMean, make_optimizer, set_learning_rate
 from cerebella.training.parallel import TrainedModules, World, mean_over_ranks, shard
 from cerebella.training.sources import StepRequest, StepSource, TrainingBatch
@@ -98,7 +99,7 @@ def run_stages(
         raise ValueError(f"compile_layers works in one process; this run has {world.size}")
     config.directory.mkdir(parents=True, exist_ok=True)
     run = _Run(modules, sources, stages, config, [batch.to(world.device) for batch in held_out], world)
-    with compiled_layers(model_of(modules)) if config.compile_layers else nullcontext():
+    with compiled_layers(action_model_of(modules)) if config.compile_layers else nullcontext():
         is_finished = run.to_the_end()
     if is_finished and config.lora_rank:
         merge_adapters(model_of(modules))
@@ -120,13 +121,12 @@ class _Run:
     ) -> None:
         self.modules, self.sources, self.stages, self.config = modules, sources, stages, config
         self.held_out, self.world = held_out, world
-        model = model_of(modules)
         if config.lora_rank:
-            add_adapters(model, config.lora_rank, config.lora_alpha, config.seed)
+            add_adapters(model_of(modules), config.lora_rank, config.lora_alpha, config.seed)
         if config.precision == "pure_bfloat16":
             modules.to(torch.bfloat16)
         if "vision" in config.recompute:
-            model.brain.model.visual.activation_checkpointing_enable({"use_reentrant": False})
+            model_of(modules).brain.model.visual.activation_checkpointing_enable({"use_reentrant": False})
         shard(modules, world, config.hybrid, recompute_language="language" in config.recompute)
         self.store = CheckpointStore(
             config.directory / "checkpoints", config.keep, config.saves_beside, run_settings(stages, config)
@@ -205,9 +205,10 @@ class _Run:
     def _placed(self, batch: TrainingBatch) -> TrainingBatch:
         """On the device; with a blank picture where many processes must go through the vision tower together."""
         batch = batch.to(self.world.device)
-        if self.world.size == 1:
+        model = action_model_of(self.modules)
+        if self.world.size == 1 or not isinstance(model, VLA):
             return batch
-        config = model_of(self.modules).config
+        config = model.config
         robot = None if batch.robot is None else with_dummy_image(batch.robot, config)
         language = None if batch.language is None else with_dummy_image(batch.language, config)
         return replace(batch, robot=robot, language=language)

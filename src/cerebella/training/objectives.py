@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from cerebella.batch import VisionLanguageBatch
+from cerebella.models.action_model import ActionModel
 from cerebella.models.brain import word_losses
 from cerebella.models.choice import ChoiceHeads
 from cerebella.models.vla import VLA
@@ -18,7 +19,9 @@ from cerebella.training.vision_objective import VisionHeads, vision_objective
 RobotObjective = Callable[[nn.ModuleDict, TrainingBatch, Stage, tuple[int, ...]], Mapping[str, Tensor]]
 
 
-def trained_modules(model: VLA, vision: VisionHeads | None = None, choice: ChoiceHeads | None = None) -> TrainedModules:
+def trained_modules(
+    model: ActionModel, vision: VisionHeads | None = None, choice: ChoiceHeads | None = None
+) -> TrainedModules:
     """Everything that the stages of one run touch: the model and the heads that their objectives throw away at the end."""
     heads = {name: head for name, head in (("vision", vision), ("choice", choice)) if head is not None}
     return TrainedModules({"model": model, "heads": nn.ModuleDict(heads)})
@@ -64,9 +67,17 @@ def next_token_loss(model: VLA, batch: VisionLanguageBatch, num_tokens: Tensor) 
 
 
 def model_of(modules: nn.ModuleDict) -> VLA:
-    """The model among the trained modules."""
+    """The model among the trained modules, for what needs a brain; a ValueError if it has none."""
+    model = action_model_of(modules)
+    if not isinstance(model, VLA):
+        raise ValueError(f"this needs a model with a brain (VLA); the run trains a {type(model).__name__}")
+    return model
+
+
+def action_model_of(modules: nn.ModuleDict) -> ActionModel:
+    """The model among the trained modules, with or without a brain."""
     model = modules["model"]
-    assert isinstance(model, VLA)
+    assert isinstance(model, ActionModel)
     return model
 
 
@@ -89,7 +100,7 @@ def _vision(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, _: tuple
 def _flow(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, seed: tuple[int, ...]) -> Mapping[str, Tensor]:
     assert batch.robot is not None
     draws = draw_flow(stage, batch.robot, seed, batch.first_window).to(batch.robot.state.device)
-    return flow_objective(model_of(modules), batch.robot, stage, draws)
+    return flow_objective(action_model_of(modules), batch.robot, stage, draws)
 
 
 def _choice(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, _: tuple[int, ...]) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cerebella.batch import Batch
 from cerebella.models.choice import choose, propose
 from cerebella.models.flow import rows_are_noisy
-from cerebella.training.objectives import choice_heads_of, model_of, next_token_loss
+from cerebella.training.objectives import action_model_of, choice_heads_of, model_of, next_token_loss
 from cerebella.training.sources import TrainingBatch
 from cerebella.training.stages import Stage
 
@@ -100,7 +100,7 @@ def draw_chunk(validation: Validation, path: Path, title: str) -> bool:
 
 
 def _sampled(modules: nn.ModuleDict, batch: Batch, seed: int) -> Tensor:
-    model = model_of(modules)
+    model = action_model_of(modules)
     noise = torch.randn(batch.action_mask.shape, generator=torch.Generator().manual_seed(seed))
     return model.sample(
         model.encode(batch),

@@ -9,16 +9,17 @@ from cerebella.envs.dynamic.conveyor import (
     LEFT_BELT,
     MAX_PARTS,
     PICKED,
-    RUNNING,
     TIME,
     WRONG_PART,
     ConveyorConfig,
     ConveyorState,
-    concatenate,
     step,
 )
-from cerebella.envs.dynamic.conveyor_expert import expert_command, expert_plan, random_style, steady_style
+from cerebella.envs.dynamic.conveyor_expert import expert_command, random_style, steady_style
 from cerebella.envs.dynamic.conveyor_reset import MIN_SPACING_M, reset
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.planar import MAX_SPEED, TICK_S
+from cerebella.envs.dynamic.task import RUNNING, concatenate
 
 CONFIG = ConveyorConfig()
 
@@ -89,7 +90,7 @@ def test_the_belt_never_reverses_and_stays_within_its_speeds() -> None:
         assert after.belt_speed.min() >= CONFIG.min_belt_speed - 1e-6
         assert after.belt_speed.max() <= CONFIG.max_belt_speed + 1e-6
         moved = np.linalg.norm(after.gripper - state.gripper, axis=1)
-        assert moved.max() <= CONFIG.max_speed * CONFIG.tick_s + 1e-6
+        assert moved.max() <= MAX_SPEED * TICK_S + 1e-6
         state = after
 
 
@@ -163,7 +164,7 @@ def test_styles_bow_to_both_sides() -> None:
 def test_a_plan_is_the_law_on_a_steady_belt() -> None:
     state = reset(range(20), True, CONFIG)
     style = random_style(20, np.random.default_rng(2))
-    plan = expert_plan(CONFIG, state, style, 12)
+    plan = ConveyorTask().expert_plan(state, style, 12)
     for i in range(12):
         np.testing.assert_array_equal(plan[:, i], expert_command(CONFIG, state, style))
         state = step(CONFIG, state, plan[:, i], with_events=False)
@@ -173,11 +174,11 @@ def test_a_plan_continues_its_prefix() -> None:
     state = reset(range(8), False, CONFIG)
     style = steady_style(8)
     prefix = np.tile(np.array([0.1, 0.2, 1.0], dtype=np.float32), (8, 4, 1))
-    plan = expert_plan(CONFIG, state, style, 10, prefix)
+    plan = ConveyorTask().expert_plan(state, style, 10, prefix)
     np.testing.assert_array_equal(plan[:, :4], prefix)
     for i in range(4):
         state = step(CONFIG, state, prefix[:, i], with_events=False)
-    np.testing.assert_array_equal(plan[:, 4:], expert_plan(CONFIG, state, style, 6))
+    np.testing.assert_array_equal(plan[:, 4:], ConveyorTask().expert_plan(state, style, 6))
 
 
 def test_joined_scenes_come_apart_again() -> None:
@@ -187,29 +188,9 @@ def test_joined_scenes_come_apart_again() -> None:
     assert_equal(joined.with_scenes(np.array([0]), second).take(slice(0, 1)), second)
 
 
-@pytest.mark.parametrize(
-    ("actions", "words"),
-    [
-        (np.zeros((2, 2), dtype=np.float32), r"float32\[2, 3\].*gripper_opening"),
-        (np.zeros((3, 3), dtype=np.float32), r"got float32\[3, 3\]"),
-        (np.zeros((2, 3)), "float64"),
-        (np.full((2, 3), np.nan, dtype=np.float32), "finite"),
-    ],
-)
-def test_bad_actions_are_refused(actions: np.ndarray, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        step(CONFIG, reset([0, 1], False, CONFIG), actions)
-
-
-@pytest.mark.parametrize("seeds", [[], [-1]])
-def test_bad_seeds_are_refused(seeds: list[int]) -> None:
-    with pytest.raises(ValueError, match="seeds"):
-        reset(seeds, False, CONFIG)
-
-
 def test_bad_plans_are_refused() -> None:
     state = reset([0], False, CONFIG)
     with pytest.raises(ValueError, match="horizon"):
-        expert_plan(CONFIG, state, steady_style(1), 0)
+        ConveyorTask().expert_plan(state, steady_style(1), 0)
     with pytest.raises(ValueError, match="prefix"):
-        expert_plan(CONFIG, state, steady_style(1), 4, np.zeros((1, 5, 3), dtype=np.float32))
+        ConveyorTask().expert_plan(state, steady_style(1), 4, np.zeros((1, 5, 3), dtype=np.float32))

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from cerebella.envs.dynamic.conveyor import COLOURS, step
+from cerebella.envs.dynamic.conveyor import COLOURS
 from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
-from cerebella.envs.dynamic.conveyor_expert import expert_command, expert_plan
 from cerebella.envs.dynamic.conveyor_render import COLOUR_RGB
 
 
@@ -28,8 +27,8 @@ def test_the_seed_decides_the_windows(windows: Windows) -> None:
 def test_labels_are_the_law_rolled_forward(windows: Windows) -> None:
     state = windows.state
     for i in range(windows.horizon):
-        np.testing.assert_array_equal(windows.actions[:, i], expert_command(windows.config, state, windows.style))
-        state = step(windows.config, state, windows.actions[:, i], with_events=False)
+        np.testing.assert_array_equal(windows.actions[:, i], windows.task.expert_command(state, windows.style))
+        state = windows.task.step(state, windows.actions[:, i], with_events=False)
 
 
 def test_windows_cover_every_phase_and_mistakes(windows: Windows) -> None:
@@ -52,11 +51,11 @@ def test_committed_rows_come_first_and_the_plan_continues_them(committed: Window
     is_committed = committed.committed_length > 0
     assert 0.3 < is_committed.mean() < 0.6
     assert committed.committed_length.max() == 4
-    plan = expert_plan(
-        committed.config, committed.state, committed.style, 12, committed.actions[:, :4], committed.committed_length
+    plan = committed.task.expert_plan(
+        committed.state, committed.style, 12, committed.actions[:, :4], committed.committed_length
     )
     np.testing.assert_array_equal(committed.actions, plan)
-    clean = expert_plan(committed.config, committed.state, committed.style, 12)
+    clean = committed.task.expert_plan(committed.state, committed.style, 12)
     np.testing.assert_array_equal(committed.actions[~is_committed], clean[~is_committed])
     assert (committed.actions[is_committed] != clean[is_committed]).any(axis=(1, 2)).mean() > 0.9
     lengths = [sample.num_committed for sample in committed.samples(range(50))]

@@ -12,7 +12,8 @@ from cerebella.data.lerobot_writer import FileSizes, LeRobotWriter
 from cerebella.data.video import VideoEncoding
 from cerebella.embodiment import Embodiment
 from cerebella.envs.dynamic.conveyor import CONVEYOR
-from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.environment import DynamicEnvironment, DynamicExpert
 from cerebella.recipes.fine_tune.options import PosttrainAsync
 from cerebella.released_robots import released_embodiment
 from cerebella.types import Action
@@ -60,8 +61,8 @@ def write_set(
     if camera is not None:
         features[camera] = Feature("video", (*size, 3))
     nothing = np.zeros((0, 3), dtype=np.float32)
-    environment = Conveyor()
-    expert = ConveyorExpert(environment, horizon=2)
+    environment = DynamicEnvironment(ConveyorTask())
+    expert = DynamicExpert(environment, horizon=2)
     with LeRobotWriter(directory, fps, features, robot.name, ENCODING, ONE_FILE_EACH) as writer:
         for seed in range(num_episodes):
             environment.reset(seed)

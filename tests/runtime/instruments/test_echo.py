@@ -62,6 +62,7 @@ def test_guidance_counts_as_well() -> None:
         Guidance(plan, 1, 3),
         Guidance(plan, 2, 4),
         Guidance(plan, 2, 3, use_jacobian=False),
+        Guidance(plan, 2, 3, num_candidates=4),
         Guidance(plan + 1, 2, 3),
     ]
     assert policy.metadata.supports_guidance

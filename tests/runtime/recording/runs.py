@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
+from cerebella.envs.dynamic.conveyor import ConveyorState
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.environment import DynamicEnvironment, DynamicExpert
 from cerebella.interfaces import Reply, Request, Takeover
 from cerebella.runtime.clock import VirtualClock
 from cerebella.runtime.delay import DelayEstimator
@@ -124,11 +126,18 @@ def _order(executor: Executor, rng: np.random.Generator) -> None:
             executor.human_command(rng.normal(size=len(CHANNELS)).astype(np.float32))
 
 
+class DarkConveyor(DynamicEnvironment[ConveyorState]):
+    """The same robot, whose camera sends nothing."""
+
+    def observe(self) -> Observation:
+        return replace(super().observe(), images={})
+
+
 def record_conveyor(path: Path, mode: Mode, seed: int = 3, with_images: bool = True, delay: int = 4) -> Executor:
     """One episode of the conveyor's expert with delays of up to `delay` ticks."""
-    environment = Conveyor(with_images=with_images)
+    environment = (DynamicEnvironment if with_images else DarkConveyor)(ConveyorTask())
     environment.reset(seed)
-    policy = ConveyorExpert(environment)
+    policy = DynamicExpert(environment)
     delays = np.random.default_rng(seed).integers(1, delay + 1, size=200)
     config, estimator = ExecutorConfig(mode, 10), DelayEstimator(2)
     header = describe_run(policy.metadata, config, estimator, {"seed": seed, "environment": "conveyor"})

@@ -5,19 +5,23 @@ picture, metres. A scene is one row of every array of `ConveyorState`; nothing h
 `conveyor_reset`), so a step is a pure function and a scene behaves the same alone or among thousands.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebella.embodiment import ActionDimension, Dimension, Embodiment
-from cerebella.envs.dynamic.planar import place, target
+from cerebella.embodiment import ActionDimension, Dimension
+from cerebella.envs.dynamic.planar import (
+    LENGTH_M,
+    TICK_S,
+    WIDTH_M,
+    move_gripper,
+    place,
+    planar_embodiments,
+    target,
+)
+from cerebella.envs.dynamic.task import RUNNING, IntArray, TaskState
 from cerebella.types import BoolArray, FloatArray
-
-IntArray = NDArray[np.int32]
-Indices = NDArray[np.integer] | NDArray[np.bool_] | slice
-"""Chooses scenes: integers, a mask, or a slice."""
 
 COLOURS = ("red", "green", "blue", "yellow", "white")
 SHAPES = ("disc", "square", "bar")
@@ -25,17 +29,16 @@ MAX_PARTS = 5
 
 OUTCOMES = ("", "picked", "wrong part", "left the belt", "time")
 """What `ConveyorState.outcome` indexes: empty while the episode runs."""
-RUNNING, PICKED, WRONG_PART, LEFT_BELT, TIME = range(5)
+PICKED, WRONG_PART, LEFT_BELT, TIME = range(1, 5)
 
 
 @dataclass(frozen=True)
 class ConveyorConfig:
-    """Physical constants. Lengths in metres, speeds in m/s, openings as a ratio (0 closed .. 1 open).
+    """Constants of the belt and the fingers; the servo is that of `planar`. Lengths in metres, speeds in m/s, openings as a
+    ratio (0 closed .. 1 open).
 
     Args:
-        length_m, width_m: workspace and camera picture along x and y. belt_margin_m: rail on both sides of the belt.
-        control_hz: ticks per second.
-        servo_time_constant_ticks, max_speed: the gripper follows its target by a first-order lag below a speed limit.
+        length_m, width_m: what the camera sees along x and y. belt_margin_m: rail on both sides of the belt.
         opening_rate: largest change of the opening per tick.
         grasp_opening: the opening whose downward crossing grasps. capture_radius_m: how far the part's centre may be.
         held_opening: the fingers cannot close further on a part. release_opening: above it a held part is dropped.
@@ -45,12 +48,9 @@ class ConveyorConfig:
         min_belt_speed, max_belt_speed: the belt never stops and never reverses.
     """
 
-    length_m: float = 0.48
-    width_m: float = 0.32
+    length_m: float = LENGTH_M
+    width_m: float = WIDTH_M
     belt_margin_m: float = 0.02
-    control_hz: float = 30.0
-    servo_time_constant_ticks: float = 1.5
-    max_speed: float = 0.6
     opening_rate: float = 1.0 / 6.0
     grasp_opening: float = 0.4
     capture_radius_m: float = 0.018
@@ -63,38 +63,24 @@ class ConveyorConfig:
     min_belt_speed: float = 0.03
     max_belt_speed: float = 0.16
 
-    @property
-    def tick_s(self) -> float:
-        """Seconds per tick."""
-        return 1.0 / self.control_hz
 
-    @property
-    def servo_gain(self) -> float:
-        """Share of the distance to the target that the servo covers in one tick, 0..1."""
-        return float(1.0 - np.exp(-1.0 / self.servo_time_constant_ticks))
-
-
-@dataclass(frozen=True, eq=False)
-class ConveyorState:
-    """N scenes at one tick each; P = 5 part places per scene, K scheduled changes of the belt speed.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConveyorState(TaskState):
+    """Adds to `TaskState`; P = 5 part places per scene, K scheduled changes of the belt speed.
 
     Args:
-        tick: int32[N].
-        gripper: float32[N, 2] metres. opening: float32[N], 0 closed .. 1 open.
+        opening: float32[N], 0 closed .. 1 open.
         belt_speed: float32[N] m/s. belt_offset: float32[N] metres travelled since the start.
         part_position: float32[N, P, 2] metres. part_is_present: bool[N, P].
         part_colour: int32[N, P] into `COLOURS`. part_shape: int32[N, P] into `SHAPES`. part_heading: float32[N, P] rad.
-        target: int32[N], place of the named part. prompt_index: int32[N], see `conveyor_prompts`.
+        target: int32[N], place of the named part.
         grasped: int32[N], place of the held part or -1. ticks_held: int32[N]. num_attempts: int32[N], closings so far.
-        outcome: int32[N] into `OUTCOMES`; once set it stays.
         jump_tick: int32[N, K], when the belt takes the speed jump_speed: float32[N, K] m/s.
-        perturbation_tick: int32[N], -1 for none. bump: float32[N, 2] metres; zero where the perturbation is a change of
-            the belt speed, to `perturbed_speed`: float32[N] in 0..1, the place inside the allowed large changes.
+        bump: float32[N, 2] metres; zero where the perturbation is a change of the belt speed, to `perturbed_speed`:
+            float32[N] in 0..1, the place inside the allowed large changes.
         light: float32[N], brightness around 1. belt_grey: float32[N], 0..255.
     """
 
-    tick: IntArray
-    gripper: FloatArray
     opening: FloatArray
     belt_speed: FloatArray
     belt_offset: FloatArray
@@ -104,38 +90,15 @@ class ConveyorState:
     part_shape: IntArray
     part_heading: FloatArray
     target: IntArray
-    prompt_index: IntArray
     grasped: IntArray
     ticks_held: IntArray
     num_attempts: IntArray
-    outcome: IntArray
     jump_tick: IntArray
     jump_speed: FloatArray
-    perturbation_tick: IntArray
     bump: FloatArray
     perturbed_speed: FloatArray
     light: FloatArray
     belt_grey: FloatArray
-
-    def __len__(self) -> int:
-        """Number of scenes, N."""
-        return len(self.tick)
-
-    def take(self, indices: Indices) -> "ConveyorState":
-        """The scenes at `indices` (integers, a boolean mask, or a slice), copied."""
-        return ConveyorState(**{f.name: np.array(getattr(self, f.name)[indices]) for f in fields(self)})
-
-    def with_scenes(self, indices: NDArray[np.integer], scenes: "ConveyorState") -> "ConveyorState":
-        """A copy whose scenes at `indices` are replaced by `scenes`, in order."""
-        changed = self.take(slice(None))
-        for f in fields(self):
-            getattr(changed, f.name)[indices] = getattr(scenes, f.name)
-        return changed
-
-    @property
-    def is_running(self) -> BoolArray:
-        """bool[N], true until an outcome is set."""
-        return self.outcome == RUNNING
 
     @property
     def target_position(self) -> FloatArray:
@@ -158,32 +121,22 @@ class ConveyorState:
         return np.column_stack([self.gripper, self.opening, self.belt_speed]).astype(np.float32)
 
 
-def concatenate(states: Sequence[ConveyorState]) -> ConveyorState:
-    """Join scenes along the first axis."""
-    names = [f.name for f in fields(ConveyorState)]
-    return ConveyorState(**{name: np.concatenate([getattr(s, name) for s in states]) for name in names})
-
-
 def step(config: ConveyorConfig, state: ConveyorState, actions: FloatArray, with_events: bool = True) -> ConveyorState:
     """Let one tick pass in every scene, also in those that have an outcome already.
 
     Args:
         config: the constants.
         state: N scenes; not changed.
-        actions: float32[N, 3]: absolute targets of gripper x and y (m) and of the opening (1); values beyond the
+        actions: float32[N, 3], finite: absolute targets of gripper x and y (m) and of the opening (1); values beyond the
             workspace are clipped to it.
         with_events: false leaves out scheduled speed changes and perturbations: the belt keeps its current speed.
-
-    Raises:
-        ValueError: wrong shape or a number that is not finite.
     """
-    check_actions(actions, len(state))
-    gripper = _move_gripper(config, state.gripper, actions[:, :2])
+    gripper = move_gripper(state.gripper, actions[:, :2])
     opening = _move_opening(config, state, actions[:, 2])
     positions = _carry_parts(config, state, gripper)
     tick = state.tick + np.int32(1)
     belt_speed = state.belt_speed
-    belt_offset = state.belt_offset + belt_speed * config.tick_s
+    belt_offset = state.belt_offset + belt_speed * TICK_S
     if with_events:
         belt_speed = _scheduled_speed(config, state, tick)
         positions = _bumped(config, state, tick, positions)
@@ -210,28 +163,6 @@ def step(config: ConveyorConfig, state: ConveyorState, actions: FloatArray, with
     return replace(after, outcome=np.where(state.is_running, _judge(config, after), state.outcome).astype(np.int32))
 
 
-def check_actions(actions: FloatArray, num_scenes: int) -> None:
-    """Raise a ValueError unless `actions` is a finite float32[num_scenes, 3]."""
-    if actions.shape != (num_scenes, 3) or actions.dtype != np.float32:
-        raise ValueError(
-            f"conveyor: actions must be float32[{num_scenes}, 3] (gripper_x [m], gripper_y [m], gripper_opening [1]); "
-            f"got {actions.dtype}{list(actions.shape)}"
-        )
-    if not np.isfinite(actions).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(actions))[0])
-        raise ValueError(f"conveyor: actions must be finite; scene {row} dimension {column} is {actions[row, column]}")
-
-
-def _move_gripper(config: ConveyorConfig, gripper: FloatArray, target: FloatArray) -> FloatArray:
-    """First-order lag towards the target, the step's length limited, inside the workspace."""
-    size = np.array([config.length_m, config.width_m], dtype=np.float32)
-    move = (np.clip(target, 0.0, size) - gripper) * config.servo_gain
-    length = np.sqrt(move[:, 0] ** 2 + move[:, 1] ** 2)
-    longest = config.max_speed * config.tick_s
-    move *= np.minimum(1.0, longest / np.maximum(length, 1e-9))[:, None]
-    return np.clip(gripper + move, 0.0, size).astype(np.float32)
-
-
 def _move_opening(config: ConveyorConfig, state: ConveyorState, target: FloatArray) -> FloatArray:
     change = np.clip(np.clip(target, 0.0, 1.0) - state.opening, -config.opening_rate, config.opening_rate)
     return (state.opening + change).astype(np.float32)
@@ -241,7 +172,7 @@ def _carry_parts(config: ConveyorConfig, state: ConveyorState, gripper: FloatArr
     """Every part rides on the belt, except the held one, which moves with the gripper."""
     is_held = np.arange(MAX_PARTS) == state.grasped[:, None]
     positions = state.part_position.copy()
-    positions[:, :, 0] += np.where(is_held, 0.0, (state.belt_speed * config.tick_s)[:, None])
+    positions[:, :, 0] += np.where(is_held, 0.0, (state.belt_speed * TICK_S)[:, None])
     positions += np.where(is_held[:, :, None], (gripper - state.gripper)[:, None, :], 0.0)
     return positions.astype(np.float32)
 
@@ -294,18 +225,17 @@ def _judge(config: ConveyorConfig, state: ConveyorState) -> IntArray:
     return verdict.astype(np.int32)
 
 
-CONVEYOR = Embodiment(
-    name="conveyor",
-    control_mode="end_effector",
+CONVEYOR, CONVEYOR_STATE = planar_embodiments(
+    "conveyor",
     states=(
-        place("gripper_x", slot=0, high_m=0.48),
-        place("gripper_y", slot=1, high_m=0.32),
+        place("gripper_x", slot=0, high_m=LENGTH_M),
+        place("gripper_y", slot=1, high_m=WIDTH_M),
         Dimension("gripper_opening", "1", "gripper", "gripper", slot=6, low=0.0, high=1.0),
         Dimension("belt_speed", "m/s", "velocity", "world", slot=13, low=0.0, high=0.2),
     ),
     actions=(
-        target("gripper_x", slot=0, high_m=0.48),
-        target("gripper_y", slot=1, high_m=0.32),
+        target("gripper_x", slot=0, high_m=LENGTH_M),
+        target("gripper_y", slot=1, high_m=WIDTH_M),
         ActionDimension(
             name="gripper_opening",
             unit="1",
@@ -322,9 +252,14 @@ CONVEYOR = Embodiment(
             relative=False,
         ),
     ),
-    views=("base",),
-    policy_hz=30.0,
-    control_hz=30.0,
+    scene=(
+        Dimension("part_x", "m", "position", "world", slot=14, low=-0.04, high=0.52),
+        Dimension("part_y", "m", "position", "world", slot=15, low=-0.04, high=0.36),
+        Dimension("part_ahead_x", "m", "position", "gripper", slot=16, low=-0.52, high=0.52),
+        Dimension("part_ahead_y", "m", "position", "gripper", slot=17, low=-0.36, high=0.36),
+        Dimension("part_is_held", "1", "position", "gripper", slot=18, low=0.0, high=1.0),
+    ),
 )
 """The planar gripper over the belt. Targets may jump between 0 and 1 for the opening in one tick: its servo limits the
-rate, so the limits there only forbid more than that (30 1/s is one full stroke per tick)."""
+rate, so the limits there only forbid more than that (30 1/s is one full stroke per tick). Without a camera, the named
+part: where it is, where it is seen from the gripper, and whether the gripper holds it."""

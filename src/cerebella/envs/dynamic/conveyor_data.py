@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebella.envs.dynamic.conveyor import CONVEYOR, ConveyorConfig, ConveyorState, Indices, concatenate, step
-from cerebella.envs.dynamic.conveyor_expert import ExpertStyle, expert_command, expert_plan, random_style
+from cerebella.envs.dynamic.conveyor import CONVEYOR, ConveyorState
+from cerebella.envs.dynamic.conveyor_expert import expert_command
 from cerebella.envs.dynamic.conveyor_prompts import prompts
-from cerebella.envs.dynamic.conveyor_render import pixel_position, render
-from cerebella.envs.dynamic.conveyor_reset import reset
+from cerebella.envs.dynamic.conveyor_render import pixel_position
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.task import Indices, concatenate
 from cerebella.types import BoolArray, FloatArray, ImageArray, Sample
 
 _EPISODES_PER_ROUND = 4096
@@ -52,17 +53,17 @@ class Windows:
     """Training windows in random order.
 
     Args:
-        config: the constants they were made with.
-        state: N scenes at the observation. style: the N demonstrators' styles.
+        task: what they were made with.
+        state: N scenes at the observation. style: float32[N, 2], the N demonstrators' styles.
         actions: float32[N, H, 3], absolute targets, raw units; row 0 belongs to the tick of the observation.
         committed_length: int32[N]. Zero: the rows are the clean plan. Above zero: so many leading rows were promised
             by a plan from an older observation (they may be wrong by now), and the rows after them are the clean plan
             from where they leave the robot. Only those later rows are something to imitate.
     """
 
-    config: ConveyorConfig
+    task: ConveyorTask
     state: ConveyorState
-    style: ExpertStyle
+    style: FloatArray
     actions: FloatArray
     committed_length: NDArray[np.int32]
 
@@ -79,9 +80,9 @@ class Windows:
         """The windows at `indices`, copied."""
         chosen = indices if isinstance(indices, slice | np.ndarray) else np.asarray(indices, dtype=np.int64)
         return Windows(
-            self.config,
+            self.task,
             self.state.take(chosen),
-            self.style.take(chosen),
+            self.style[chosen],
             self.actions[chosen],
             self.committed_length[chosen],
         )
@@ -96,12 +97,12 @@ class Windows:
 
     def images(self, indices: Indices | Sequence[int], height: int = 64, width: int = 96) -> ImageArray:
         """Rendered now, in one vectorised call: uint8[n, height, width, 3] RGB."""
-        return render(self.config, self.take(indices).state, height, width)
+        return self.task.render(self.take(indices).state, height, width)
 
     def samples(self, indices: Indices | Sequence[int], height: int = 64, width: int = 96) -> list[Sample]:
         """The windows as samples with a `base` picture each; every row and dimension is valid."""
         chosen = self.take(indices)
-        pictures = render(self.config, chosen.state, height, width)
+        pictures = self.task.render(chosen.state, height, width)
         states, texts = chosen.state.proprioception, prompts(chosen.state)
         is_valid = np.ones((self.horizon, CONVEYOR.action_dim), dtype=np.bool_)
         return [
@@ -121,7 +122,7 @@ class Windows:
     def truth(self, indices: Indices | Sequence[int], height: int = 64, width: int = 96) -> VisionTruth:
         """What a picture of this size shows, for supervising vision directly."""
         state = self.take(indices).state
-        part_uv = pixel_position(self.config, state.part_position, width)
+        part_uv = pixel_position(self.task.config, state.part_position, width)
         inside = (part_uv >= 0).all(axis=-1) & (part_uv[..., 0] < width) & (part_uv[..., 1] < height)
         return VisionTruth(
             is_present=state.part_is_present & inside,
@@ -129,7 +130,7 @@ class Windows:
             shape=state.part_shape,
             part_uv=part_uv,
             target=state.target.astype(np.int64),
-            gripper_uv=pixel_position(self.config, state.gripper, width),
+            gripper_uv=pixel_position(self.task.config, state.gripper, width),
             height=height,
             width=width,
         )
@@ -141,7 +142,6 @@ def expert_windows(
     seed: int,
     committed_share: float = 0.0,
     max_delay: int = 8,
-    config: ConveyorConfig | None = None,
 ) -> Windows:
     """Make training windows; the same arguments give the same windows.
 
@@ -149,7 +149,6 @@ def expert_windows(
         num_windows: how many. horizon: rows per window, H. seed: 0 or above.
         committed_share: share of windows (0..1) whose first rows were promised 1..max_delay ticks earlier.
         max_delay: longest promise in ticks, below `horizon`.
-        config: the constants; the defaults if not given.
 
     Raises:
         ValueError: a count is below 1, the share is outside 0..1, or max_delay is not below the horizon.
@@ -161,19 +160,19 @@ def expert_windows(
             f"expert_windows: committed_share must be in 0..1 and max_delay in 1..{max(horizon - 1, 1)} (ticks); "
             f"got {committed_share} and {max_delay}"
         )
-    settings = config or ConveyorConfig()
+    task = ConveyorTask()
     rounds: list[_Recorded] = []
     recorded = 0
     while recorded < num_windows:
         generator = np.random.default_rng([seed, len(rounds)])
         episodes = min(_EPISODES_PER_ROUND, max(64, (num_windows - recorded) // 4))
-        rounds.append(_record_round(settings, episodes, generator, committed_share, max_delay))
+        rounds.append(_record_round(task, episodes, generator, committed_share, max_delay))
         recorded += len(rounds[-1].state)
     order = np.random.default_rng([seed, 1 << 20]).permutation(recorded)[:num_windows]
     joined = _join(rounds).take(order)
     pieces = [slice(i, i + _PLAN_ROWS_AT_ONCE) for i in range(0, num_windows, _PLAN_ROWS_AT_ONCE)]
-    actions = np.concatenate([_label(settings, joined.take(piece), horizon) for piece in pieces])
-    return Windows(settings, joined.state, joined.style, actions, joined.length)
+    actions = np.concatenate([_label(task, joined.take(piece), horizon) for piece in pieces])
+    return Windows(task, joined.state, joined.style, actions, joined.length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,41 +180,37 @@ class _Recorded:
     """States to label: `length` rows of `prefix` were promised by an older plan."""
 
     state: ConveyorState
-    style: ExpertStyle
+    style: FloatArray
     prefix: FloatArray
     length: NDArray[np.int32]
 
     def take(self, indices: Indices) -> "_Recorded":
-        return _Recorded(self.state.take(indices), self.style.take(indices), self.prefix[indices], self.length[indices])
+        return _Recorded(self.state.take(indices), self.style[indices], self.prefix[indices], self.length[indices])
 
 
 def _join(parts: list[_Recorded]) -> _Recorded:
-    style = ExpertStyle(
-        speed=np.concatenate([part.style.speed for part in parts]),
-        bow=np.concatenate([part.style.bow for part in parts]),
-    )
     return _Recorded(
         concatenate([part.state for part in parts]),
-        style,
+        np.concatenate([part.style for part in parts]),
         np.concatenate([part.prefix for part in parts]),
         np.concatenate([part.length for part in parts]),
     )
 
 
-def _label(config: ConveyorConfig, part: _Recorded, horizon: int) -> FloatArray:
-    return expert_plan(config, part.state, part.style, horizon, part.prefix, part.length)
+def _label(task: ConveyorTask, part: _Recorded, horizon: int) -> FloatArray:
+    return task.expert_plan(part.state, part.style, horizon, part.prefix, part.length)
 
 
 def _record_round(
-    config: ConveyorConfig, num_episodes: int, generator: np.random.Generator, committed_share: float, max_delay: int
+    task: ConveyorTask, num_episodes: int, generator: np.random.Generator, committed_share: float, max_delay: int
 ) -> _Recorded:
     """Disturbed episodes; a random subset of their ticks, more of them near the part."""
     half = num_episodes // 2
     seeds = generator.integers(0, 2**62, num_episodes)
-    state = concatenate([reset(seeds[:half], False, config), reset(seeds[half:], True, config)])
+    state = concatenate([task.reset(seeds[:half], False), task.reset(seeds[half:], True)])
     opening = np.where(generator.random(num_episodes) < 0.3, generator.random(num_episodes), 1.0)
     state = replace(state, opening=opening.astype(np.float32))
-    style = random_style(num_episodes, generator)
+    style = task.random_style(num_episodes, generator)
     faults = _Faults(num_episodes)
     past: list[ConveyorState] = []
     rows = np.arange(num_episodes)
@@ -226,21 +221,21 @@ def _record_round(
         chance = np.where(offset < _NEAR_M, _RECORD_NEAR, _RECORD_FAR)
         chosen = np.flatnonzero(generator.random(len(state)) < chance)
         if len(chosen):
-            recorded.append(_promise(config, past, style, chosen, generator, committed_share, max_delay))
-        command = faults.disturb(config, state, style, generator)
-        state = step(config, state, command)
+            recorded.append(_promise(task, past, style, chosen, generator, committed_share, max_delay))
+        command = faults.disturb(task, state, style, generator)
+        state = task.step(state, command)
         keep = np.flatnonzero(state.is_running)
         if len(keep) < len(state):
-            state, style, rows = state.take(keep), style.take(keep), rows[keep]
+            state, style, rows = state.take(keep), style[keep], rows[keep]
             past = [older.take(keep) for older in past]
             faults.keep(keep)
     return _join(recorded)
 
 
 def _promise(
-    config: ConveyorConfig,
+    task: ConveyorTask,
     past: list[ConveyorState],
-    style: ExpertStyle,
+    style: FloatArray,
     chosen: NDArray[np.intp],
     generator: np.random.Generator,
     committed_share: float,
@@ -251,7 +246,7 @@ def _promise(
     A plan from `delay` ticks ago covers the coming `delay` ticks with its rows delay .. 2 delay - 1.
     """
     state = past[-1].take(chosen)
-    styles = style.take(chosen)
+    styles = style[chosen]
     delay = generator.integers(1, max_delay + 1, len(chosen))
     is_committed = generator.random(len(chosen)) < committed_share
     length = np.where(is_committed & (delay < len(past)), delay, 0).astype(np.int32)
@@ -260,7 +255,7 @@ def _promise(
         which = np.flatnonzero(length == ticks)
         if len(which):
             older = past[-1 - ticks].take(chosen[which])
-            plan = expert_plan(config, older, styles.take(which), 2 * ticks)
+            plan = task.expert_plan(older, styles[which], 2 * ticks)
             prefix[which, :ticks] = plan[:, ticks:]
     return _Recorded(state, styles, prefix, length)
 
@@ -279,11 +274,11 @@ class _Faults:
         self.forced_opening = self.forced_opening[indices]
 
     def disturb(
-        self, config: ConveyorConfig, state: ConveyorState, style: ExpertStyle, generator: np.random.Generator
+        self, task: ConveyorTask, state: ConveyorState, style: FloatArray, generator: np.random.Generator
     ) -> FloatArray:
         """The executed command, float32[N, 3]; also lets the faults age by one tick."""
         self._renew(generator)
-        command = expert_command(config, state, style, self.aim_bias_m)
+        command = expert_command(task.config, state, style, self.aim_bias_m)
         noise = generator.normal(0.0, 0.002, (len(state), 2)).astype(np.float32)
         command[:, :2] += np.where((state.grasped < 0)[:, None], noise, 0.0)
         command[:, 2] = np.where(self.forced_opening >= 0.0, self.forced_opening, command[:, 2])

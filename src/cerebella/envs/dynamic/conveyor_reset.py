@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from cerebella.envs.dynamic.conveyor import COLOURS, MAX_PARTS, SHAPES, ConveyorConfig, ConveyorState
 from cerebella.envs.dynamic.conveyor_prompts import NUM_PROMPTS
+from cerebella.envs.dynamic.draws import Draws
+from cerebella.envs.dynamic.planar import WIDTH_M
+from cerebella.envs.dynamic.task import FIRST_PERTURBATION_TICK, LAST_PERTURBATION_TICK
 from cerebella.types import BoolArray, FloatArray
 
 NUM_CANDIDATES = 24
 NUM_JUMPS = 6
 MIN_SPACING_M = 0.05
-FIRST_PERTURBATION_TICK, LAST_PERTURBATION_TICK = 8, 30
 
 _MIN_JUMP_GAP_TICKS, _MEAN_EXTRA_GAP_TICKS = 12, 18.0
 _MIN_JUMP = 0.03
@@ -35,12 +37,8 @@ def reset(seeds: Sequence[int] | NDArray[np.int64], perturbation: bool, config: 
     Raises:
         ValueError: a seed is negative or no integer, or there is none.
     """
-    given = list(seeds)
-    if not given or any(not isinstance(seed, int | np.integer) or seed < 0 for seed in given):
-        raise ValueError(f"conveyor: seeds must be one or more integers of 0 or above; got {given[:8]}")
-    numbers = [int(seed) for seed in given]
-    draws = _Draws(np.stack([np.random.default_rng(seed).random(_NUM_DRAWS) for seed in numbers]))
-    count = len(numbers)
+    draws = Draws(seeds, _NUM_DRAWS, "conveyor")
+    count = len(draws)
     positions, is_present = _place_parts(config, draws)
     colour = draws.take(len(COLOURS)).argsort(axis=1)
     target = np.zeros(count, dtype=np.int32)
@@ -77,38 +75,17 @@ def reset(seeds: Sequence[int] | NDArray[np.int64], perturbation: bool, config: 
     )
 
 
-class _Draws:
-    """Uniform numbers in [0, 1), handed out column by column."""
-
-    def __init__(self, values: NDArray[np.float64]) -> None:
-        self.values = values
-        self.used = 0
-
-    def take(self, count: int) -> NDArray[np.float64]:
-        self.used += count
-        assert self.used <= self.values.shape[1]
-        return self.values[:, self.used - count : self.used]
-
-    def between(self, low: tuple[float, ...], high: tuple[float, ...]) -> FloatArray:
-        """float32[N, len(low)], each column in its own range."""
-        return (np.array(low) + self.take(len(low)) * (np.array(high) - np.array(low))).astype(np.float32)
-
-    def whole(self, low: int, high: int) -> NDArray[np.int32]:
-        """int32[N] in low..high, both included."""
-        return (low + np.floor(self.take(1)[:, 0] * (high - low + 1))).astype(np.int32)
-
-
 _NUM_DRAWS = 2 * NUM_CANDIDATES + 1 + len(COLOURS) + 2 + 1 + 2 * NUM_JUMPS + 1 + 8 + 1 + 2 * MAX_PARTS + 1 + 1 + 2
 
 
-def _place_parts(config: ConveyorConfig, draws: _Draws) -> tuple[FloatArray, BoolArray]:
+def _place_parts(config: ConveyorConfig, draws: Draws) -> tuple[FloatArray, BoolArray]:
     """Candidates are accepted one after another when they keep their distance; place 0 is the target."""
     points = draws.take(2 * NUM_CANDIDATES).reshape(-1, NUM_CANDIDATES, 2)
     wanted = 3 + np.floor(draws.take(1)[:, 0] * 3)
     count = len(points)
     edge = config.belt_margin_m + 0.018
     x_m = np.concatenate([0.02 + 0.24 * points[:, :1, 0], -0.08 + 0.50 * points[:, 1:, 0]], axis=1)
-    y_m = edge + (config.width_m - 2 * edge) * points[..., 1]
+    y_m = edge + (WIDTH_M - 2 * edge) * points[..., 1]
     placed = np.full((count, MAX_PARTS, 2), np.nan)
     num_placed = np.zeros(count, dtype=np.intp)
     for candidate in np.stack([x_m, y_m], axis=-1).swapaxes(0, 1):
@@ -120,7 +97,7 @@ def _place_parts(config: ConveyorConfig, draws: _Draws) -> tuple[FloatArray, Boo
     return np.where(is_present[..., None], placed, -1.0).astype(np.float32), is_present
 
 
-def _jumps(config: ConveyorConfig, draws: _Draws, first_speed: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
+def _jumps(config: ConveyorConfig, draws: Draws, first_speed: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
     """About one change per second; each differs from the speed before by at least 0.03 m/s."""
     extra = -_MEAN_EXTRA_GAP_TICKS * np.log1p(-draws.take(NUM_JUMPS))
     jump_tick = np.cumsum(_MIN_JUMP_GAP_TICKS + np.floor(extra), axis=1).astype(np.int32)
@@ -134,7 +111,7 @@ def _jumps(config: ConveyorConfig, draws: _Draws, first_speed: FloatArray) -> tu
     return jump_tick, np.stack(speeds, axis=1).astype(np.float32)
 
 
-def _bump(config: ConveyorConfig, draws: _Draws, positions: FloatArray, is_present: BoolArray) -> FloatArray:
+def _bump(config: ConveyorConfig, draws: Draws, positions: FloatArray, is_present: BoolArray) -> FloatArray:
     """A sideways push of 3..5 cm for about half of the scenes; zero where no direction keeps clear of other parts."""
     wants_bump = draws.take(1)[:, 0] < 0.5
     length_m = 0.03 + 0.02 * draws.take(1)[:, 0]
@@ -145,7 +122,7 @@ def _bump(config: ConveyorConfig, draws: _Draws, positions: FloatArray, is_prese
     others = np.where(is_present[:, 1:, None], positions[:, 1:], np.inf)
     gap = np.linalg.norm(ends[:, :, None, :] - others[:, None, :, :], axis=-1).min(axis=-1)
     edge = config.belt_margin_m + 0.015
-    is_possible = (gap >= _BUMP_SPACING_M) & (ends[..., 1] > edge) & (ends[..., 1] < config.width_m - edge)
+    is_possible = (gap >= _BUMP_SPACING_M) & (ends[..., 1] > edge) & (ends[..., 1] < WIDTH_M - edge)
     choice = np.where(is_possible, preference, -1.0).argmax(axis=1)
     rows = np.arange(len(moves))
     does_bump = wants_bump & is_possible[rows, choice]

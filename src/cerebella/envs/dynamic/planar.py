@@ -23,8 +23,9 @@ def place(name: str, slot: int, high_m: float) -> Dimension:
 
 
 def speed(name: str, slot: int, highest: float) -> Dimension:
-    """A measured velocity in the world, -highest..highest, in m/s."""
-    return Dimension(name, "m/s", "velocity", "world", slot=slot, low=-highest, high=highest)
+    """A measured velocity in the world, -highest..highest, in m/s; the range has a hair more, for what rounding adds."""
+    bound = 1.001 * highest
+    return Dimension(name, "m/s", "velocity", "world", slot=slot, low=-bound, high=bound)
 
 
 def target(name: str, slot: int, high_m: float) -> ActionDimension:

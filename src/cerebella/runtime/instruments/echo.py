@@ -49,7 +49,8 @@ def fingerprint(observation: Observation, action_prefix: FloatArray, guidance: G
             digest.update(name.encode())
             arrays.append(readings[name])
     if guidance is not None:
-        digest.update(f"{guidance.num_frozen} {guidance.execute_horizon} {guidance.use_jacobian}".encode())
+        numbers = (guidance.num_frozen, guidance.execute_horizon, guidance.use_jacobian, guidance.num_candidates)
+        digest.update(str(numbers).encode())
         arrays.append(guidance.plan)
     for array in arrays:
         digest.update(f"{array.dtype}{list(array.shape)}".encode())

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from cerebella.envs.dynamic.conveyor import CONVEYOR, ConveyorConfig
-from cerebella.envs.dynamic.conveyor_env import Conveyor, ConveyorExpert
+from cerebella.envs.dynamic.conveyor import CONVEYOR, ConveyorConfig, ConveyorState
 from cerebella.envs.dynamic.conveyor_render import render
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.environment import DynamicEnvironment, DynamicExpert
 from cerebella.types import Action, FloatArray
 
 NO_PREFIX = np.zeros((0, 3), dtype=np.float32)
@@ -13,10 +14,10 @@ def command(values: FloatArray | list[float], tick: int) -> Action:
     return Action(values=np.asarray(values, dtype=np.float32), tick=tick)
 
 
-def run_episode(environment: Conveyor, seed: int) -> list[FloatArray]:
+def run_episode(environment: DynamicEnvironment[ConveyorState], seed: int) -> list[FloatArray]:
     """The expert at zero latency, one inference per tick; returns the measured states."""
     environment.reset(seed)
-    expert = ConveyorExpert(environment, horizon=4)
+    expert = DynamicExpert(environment, horizon=4)
     states = []
     while not environment.status().is_done:
         observation = environment.observe()
@@ -26,7 +27,7 @@ def run_episode(environment: Conveyor, seed: int) -> list[FloatArray]:
 
 
 def test_the_expert_solves_an_episode_and_the_status_tells_so() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     states = run_episode(environment, seed=0)
     status = environment.status()
     assert (status.is_success, status.reason) == (True, "picked")
@@ -39,7 +40,7 @@ def test_the_expert_solves_an_episode_and_the_status_tells_so() -> None:
 
 
 def test_the_perturbation_is_reported_once_it_happened() -> None:
-    environment = Conveyor(with_images=False, perturbation=True)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False, perturbation=True)
     environment.reset(1)
     ticks = []
     for tick in range(31):
@@ -51,12 +52,12 @@ def test_the_perturbation_is_reported_once_it_happened() -> None:
 
 
 def test_observations_have_a_picture_only_when_asked() -> None:
-    environment = Conveyor(clock_s=lambda: 12.5)
+    environment = DynamicEnvironment(ConveyorTask(), clock_s=lambda: 12.5)
     environment.reset(0)
     observation = environment.observe()
     np.testing.assert_array_equal(observation.images["base"], render(ConveyorConfig(), environment.snapshot())[0])
     assert observation.timestamp_s == 12.5
-    blind = Conveyor(with_images=False)
+    blind = DynamicEnvironment(ConveyorTask(), with_images=False)
     blind.reset(0)
     blind.apply(command([0.2, 0.1, 1.0], 0))
     assert not blind.observe().images
@@ -64,7 +65,7 @@ def test_observations_have_a_picture_only_when_asked() -> None:
 
 
 def test_snapshots_stay_as_they_were() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     environment.reset(0)
     before = environment.snapshot()
     gripper = before.gripper.copy()
@@ -73,7 +74,7 @@ def test_snapshots_stay_as_they_were() -> None:
 
 
 def test_bad_commands_are_refused() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     with pytest.raises(ValueError, match="reset"):
         environment.observe()
     environment.reset(0)
@@ -87,16 +88,16 @@ def test_bad_commands_are_refused() -> None:
 
 
 def test_a_finished_episode_takes_no_more_commands() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     num_ticks = len(run_episode(environment, seed=0))
     with pytest.raises(ValueError, match="over"):
         environment.apply(command([0.1, 0.1, 1.0], num_ticks))
 
 
 def test_the_expert_keeps_its_prefix_and_knows_past_ticks() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     environment.reset(4)
-    expert = ConveyorExpert(environment, horizon=16)
+    expert = DynamicExpert(environment, horizon=16)
     observation = environment.observe()
     first = expert.infer(observation, NO_PREFIX)
     for tick in range(5):
@@ -107,12 +108,12 @@ def test_the_expert_keeps_its_prefix_and_knows_past_ticks() -> None:
 
 
 def test_the_expert_refuses_what_it_cannot_do() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     environment.reset(0)
     observation = environment.observe()
     with pytest.raises(ValueError, match="horizon"):
-        ConveyorExpert(environment, horizon=1)
-    expert = ConveyorExpert(environment, horizon=4)
+        DynamicExpert(environment, horizon=1)
+    expert = DynamicExpert(environment, horizon=4)
     with pytest.raises(ValueError, match=r"0\.\.3"):
         expert.infer(observation, np.zeros((4, 3), dtype=np.float32))
     with pytest.raises(ValueError, match=r"float32\[\.\.\., 3\]"):
@@ -122,7 +123,7 @@ def test_the_expert_refuses_what_it_cannot_do() -> None:
 
 
 def test_old_ticks_are_forgotten() -> None:
-    environment = Conveyor(with_images=False)
+    environment = DynamicEnvironment(ConveyorTask(), with_images=False)
     environment.reset(2)
     tick = 0
     while not environment.status().is_done:

@@ -1,21 +1,20 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 import cerebella.envs  # noqa: F401 (registers the names)
-from cerebella.envs.dynamic.conveyor_gym import GYMNASIUM_ID, ConveyorVectorEnv
+from cerebella.envs.dynamic.gym import TaskGym, TaskVectorEnv, gymnasium_id
+
+CONVEYOR_ID = "cerebella/Conveyor-v0"
 
 
-@pytest.mark.parametrize("with_images", [True, False])
-def test_gymnasium_accepts_it(with_images: bool) -> None:
-    environment = gymnasium.make(GYMNASIUM_ID, with_images=with_images, render_mode="rgb_array")
-    check_env(environment.unwrapped)
-    environment.close()
+def test_names_follow_the_tasks() -> None:
+    assert gymnasium_id("dynamic/jammed_drawer") == "cerebella/JammedDrawer-v0"
+    assert gymnasium_id("dynamic/conveyor") == CONVEYOR_ID
 
 
 def test_an_episode_ends_and_refuses_more() -> None:
-    environment = gymnasium.make(GYMNASIUM_ID, with_images=False).unwrapped
+    environment = gymnasium.make(CONVEYOR_ID, with_images=False).unwrapped
     environment.reset(seed=0)
     idle = np.array([0.0, 0.0, 1.0], dtype=np.float32)
     is_over, info = False, {}
@@ -29,7 +28,7 @@ def test_an_episode_ends_and_refuses_more() -> None:
 
 
 def test_many_scenes_start_anew_by_themselves() -> None:
-    environment = ConveyorVectorEnv(num_envs=8, with_images=False)
+    environment = TaskVectorEnv("dynamic/conveyor", num_envs=8, with_images=False)
     observations, _ = environment.reset(seed=0)
     assert environment.observation_space.contains(observations)
     idle = np.tile(np.array([0.0, 0.0, 1.0], dtype=np.float32), (8, 1))
@@ -47,18 +46,22 @@ def test_many_scenes_start_anew_by_themselves() -> None:
 
 
 def test_the_same_seed_gives_the_same_scenes() -> None:
-    first, second = (gymnasium.make_vec(GYMNASIUM_ID, num_envs=3) for _ in range(2))
+    first, second = (gymnasium.make_vec(CONVEYOR_ID, num_envs=3) for _ in range(2))
     one, two = first.reset(seed=5)[0], second.reset(seed=5)[0]
     np.testing.assert_array_equal(one["base"], two["base"])
     assert one["prompt"] == two["prompt"]
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_envs"):
-        ConveyorVectorEnv(num_envs=0)
+    with pytest.raises(ValueError, match="known tasks: dynamic/conveyor"):
+        TaskGym("dynamic/conveyer")
     with pytest.raises(ValueError, match="render_mode"):
-        ConveyorVectorEnv(num_envs=1, render_mode="human")
-    environment = ConveyorVectorEnv(num_envs=2)
+        TaskGym("dynamic/conveyor", render_mode="human")
+    with pytest.raises(ValueError, match="num_envs"):
+        TaskVectorEnv("dynamic/conveyor", num_envs=0)
+    with pytest.raises(ValueError, match="render_mode"):
+        TaskVectorEnv("dynamic/conveyor", num_envs=1, render_mode="human")
+    environment = TaskVectorEnv("dynamic/conveyor", num_envs=2)
     with pytest.raises(ValueError, match="reset"):
         environment.step(np.zeros((2, 3), dtype=np.float32))
     with pytest.raises(ValueError, match="one integer"):

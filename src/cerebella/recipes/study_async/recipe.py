@@ -1,0 +1,117 @@
+"""What the study is: tasks, horizons, methods, delays, seeds, episodes, budget."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cerebella.recipes.study_async.methods import METHODS, check_methods
+
+Do = Literal["run", "plan", "page", "rebuild", "videos"]
+TASKS = ("jammed_drawer", "mode_switch", "intercept", "insert_moving", "balance")
+BURST = "burst"
+_NOT_PLANNED = ("out", "page", "do", "part", "num_parts", "max_cpu_s", "stop_after", "save_every", "show_progress")
+
+
+@dataclass(frozen=True)
+class StudyAsyncRecipe:
+    """The whole study.
+
+    Args:
+        do: `run` trains and measures what is missing, the most informative first. `plan` only says what that would be.
+            `page` writes the page, its pictures and the bundle from the cells in `out`. `rebuild` writes page and pictures
+            from the bundle beside the page. `videos` films the methods on one task; it needs the policies in `out`.
+        out: folder for `cells/` and `policies/`.
+        page: the page to write; its pictures, table and bundle go into the folder of the same name beside it.
+        tasks: of the dynamic suite, without `dynamic/`. horizons: rows of a chunk, H. Half of it is executed.
+        methods: see `methods`. delays: ticks between an observation and its reply. with_burst: also under a trace with
+            bursts of latency.
+        other_horizons: execute horizons beside H / 2, at the first of `horizons` only, under `other_delays`, for
+            `other_methods`, where delay <= execute horizon <= H - delay.
+        seeds: of training; each has its own set of episodes, the same for every method.
+        num_episodes: per cell. num_stale_windows: per trap cell. trap_delays: rows of the stale prefixes; none skips them.
+        num_windows, base_steps, variant_steps, batch_size, width: of every training; the defaults of
+            `recipes.state_training.StateTraining` if left out.
+        part, num_parts: run every `num_parts`-th base policy with all its variants, beginning with number `part`, so that
+            processes can share the work.
+        max_cpu_s: begin nothing new after so many CPU seconds of this process.
+        stop_after: end after so many new cells; the next call continues.
+        save_every: training steps between two checkpoints.
+        show_progress: draw a progress bar.
+
+    Raises:
+        ValueError: a method is unknown, a value comes twice, or a number is out of range.
+    """
+
+    do: Do = "run"
+    out: Path = Path("outputs/study-async")
+    page: Path = Path("docs/study-async.md")
+    tasks: tuple[str, ...] = TASKS
+    horizons: tuple[int, ...] = (16, 30)
+    methods: tuple[str, ...] = tuple(METHODS)
+    delays: tuple[int, ...] = (0, 2, 4, 6, 8)
+    with_burst: bool = True
+    other_horizons: tuple[int, ...] = (4, 12)
+    other_delays: tuple[int, ...] = (4,)
+    other_methods: tuple[str, ...] = ("naive", "clean", "all")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    num_episodes: int = 64
+    num_stale_windows: int = 512
+    trap_delays: tuple[int, ...] = (4, 8)
+    num_windows: int | None = None
+    base_steps: int | None = None
+    variant_steps: int | None = None
+    batch_size: int | None = None
+    width: int | None = None
+    part: int = 0
+    num_parts: int = 1
+    max_cpu_s: float | None = None
+    stop_after: int | None = None
+    save_every: int = 500
+    show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_methods(self.methods)
+        if self.other_horizons:
+            check_methods(self.other_methods)
+        for name in ("tasks", "horizons", "delays", "seeds"):
+            if not (values := getattr(self, name)) or len(set(values)) != len(values):
+                raise ValueError(f"{name} must be one or more different values; got {values}")
+        if odd := [task for task in self.tasks if "/" in task]:
+            raise ValueError(f"tasks are named without their suite, as {odd[0].rpartition('/')[2]!r}; got {odd[0]!r}")
+        if min(self.horizons) < 4 or any(horizon % 2 for horizon in self.horizons):
+            raise ValueError(f"horizons must be even and 4 rows or more; got {self.horizons}")
+        for name in ("delays", "seeds", "trap_delays", "other_delays"):
+            if any(value < 0 for value in getattr(self, name)):
+                raise ValueError(f"{name} must be 0 or above; got {getattr(self, name)}")
+        for name in ("num_episodes", "num_stale_windows", "num_parts", "save_every", "stop_after"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more; got {value}")
+        if not 0 <= self.part < self.num_parts:
+            raise ValueError(f"part must be in 0..{self.num_parts - 1} (num_parts {self.num_parts}); got {self.part}")
+
+    @property
+    def cells(self) -> Path:
+        """Folder of the cell files."""
+        return self.out / "cells"
+
+    @property
+    def media(self) -> Path:
+        """Folder of what belongs to the page."""
+        return self.page.with_suffix("")
+
+    @property
+    def bundle(self) -> Path:
+        """All cells in one file."""
+        return self.media / "cells.jsonl.gz"
+
+    def planned(self) -> dict[str, Any]:
+        """The fields that say what the study is, for the bundle; not where it lies or how it was cut into runs."""
+        return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in _NOT_PLANNED}, default=str))
+
+    @classmethod
+    def of_plan(cls, planned: Mapping[str, Any], page: Path) -> "StudyAsyncRecipe":
+        """The recipe whose `planned()` this is."""
+        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in planned.items()}
+        return cls(page=page, **plain)
