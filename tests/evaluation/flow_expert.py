@@ -1,6 +1,7 @@
 """An expert that samples: its chunks are normal around the expert's plan, by an exact flow, so that every mode fits it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class FlowExpert:
         self._spread_m = spread_m
         self._process = autoregressive(HORIZON)
         expert = self._expert.metadata
-        self.metadata = type(expert)(**{**vars(expert), "policy_id": "flow expert", "supports_guidance": True})
+        self.metadata = replace(expert, policy_id="flow expert", supports_guidance=True)
 
     def infer(self, observation: Observation, action_prefix: FloatArray) -> ActionChunk:
         plan = self._expert.infer(observation, action_prefix).actions
@@ -39,9 +40,11 @@ class FlowExpert:
         plan = self._expert.infer(observation, nothing).actions
         wanted = plan.copy()
         wanted[: len(guidance.plan)] = guidance.plan
-        old = (wanted - plan) / self._spread_m
-        numbers = (guidance.num_frozen, guidance.execute_horizon, len(guidance.plan))
-        weights = guidance_weights(*(torch.tensor([number]) for number in numbers), HORIZON)[0].numpy()
+        old = (wanted - plan).astype(np.float64) / self._spread_m
+        frozen, between, rows = (
+            torch.tensor([n]) for n in (guidance.num_frozen, guidance.execute_horizon, len(guidance.plan))
+        )
+        weights = guidance_weights(frozen, between, rows, HORIZON)[0].numpy().astype(np.float64)
         noise = self._noise(observation, max(1, guidance.num_candidates))
         if guidance.num_candidates:
             free = [sample(self._process, z, NUM_FLOW_STEPS) for z in noise]

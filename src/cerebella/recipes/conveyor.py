@@ -1,70 +1,23 @@
-"""From nothing to the shipped `conveyor` policy: expert windows, three stages, a policy directory.
-
-Nothing is downloaded: tokenizer, statistics and weights are all made here, and the seed decides them.
-"""
+"""From nothing to the shipped `conveyor` policy: expert windows, three stages, a policy directory. The seed decides all."""
 
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
-from cerebella.embodiment import Embodiment
-from cerebella.envs.dynamic.conveyor import COLOURS, CONVEYOR
-from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
-from cerebella.envs.dynamic.conveyor_prompts import all_prompts
+from cerebella.envs.dynamic.conveyor import CONVEYOR
+from cerebella.envs.dynamic.conveyor_data import expert_windows
 from cerebella.models.config import ModelConfig, preset
 from cerebella.models.vla import VLA, parameter_table
-from cerebella.processing.actions import to_relative
-from cerebella.processing.images import ImageConfig
-from cerebella.processing.processor import Processor
-from cerebella.processing.prompt import robot_prompt
-from cerebella.processing.statistics import measure_statistics
-from cerebella.processing.tokenizer import train_tokenizer
+from cerebella.recipes.pixel_stages import STAGES, PictureSource, make_processor, train_stages
 from cerebella.recipes.policy_files import save_run, stage_records
-from cerebella.training.loop import LoopConfig, Precision, run_stages
-from cerebella.training.objectives import trained_modules
-from cerebella.training.sources import Shuffled
+from cerebella.training.loop import LoopConfig, Precision
 from cerebella.training.stages import Stage
-from cerebella.training.vision_objective import VisionHeads
-from cerebella.types import Sample, SceneTruth
 
-STAGES = (
-    Stage(
-        name="warmup_vision",
-        objective="vision",
-        trains=("vision", "language", "embeddings"),
-        num_steps=1500,
-        batch_size=64,
-        learning_rate=1.5e-3,
-        weight_decay=0.02,
-    ),
-    Stage(
-        name="pretrain_cerebellum",
-        objective="flow",
-        trains=("cerebellum",),
-        num_steps=800,
-        batch_size=64,
-        learning_rate=2e-3,
-        weight_decay=0.02,
-    ),
-    Stage(
-        name="posttrain_async",
-        objective="flow",
-        trains=("vision", "language", "cerebellum"),
-        num_steps=800,
-        batch_size=64,
-        learning_rate=1e-3,
-        weight_decay=0.02,
-        flow_repeats=2,
-        async_probability=0.5,
-        max_prefix=6,
-        hide_probability=0.5,
-    ),
-)
+ConveyorSource = PictureSource
+"""The conveyor's windows for the training loop are those of any task."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +72,8 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
             max_delay=max_prefix,
         )
     processor = make_processor(config, CONVEYOR, windows)
-    sources = [
-        Shuffled(ConveyorSource(committed if stage.max_prefix else windows), processor) for stage in recipe.stages
-    ]
     torch.manual_seed(recipe.seed)
     model = VLA(config)
-    modules = trained_modules(model, vision=VisionHeads(config.brain["text_config"]["hidden_size"], len(COLOURS) + 1))
     run = recipe.out / "run"
     loop = LoopConfig(
         directory=run,
@@ -134,65 +83,13 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
         stop_after=recipe.stop_after,
         show_progress=recipe.show_progress,
     )
-    if not run_stages(modules, sources, recipe.stages, loop):
+    shown = [committed if stage.max_prefix else windows for stage in recipe.stages]
+    if not train_stages(model, processor, shown, recipe.stages, loop):
         return [path for path in (run / "checkpoints", run / "curves.jsonl") if path.exists()]
     records = stage_records(config, recipe.stages)
     paths = save_run(recipe.out, run, model, processor, records, describe(recipe), model_card(recipe, config))
     shutil.rmtree(run)
     return paths
-
-
-@dataclass(frozen=True)
-class ConveyorSource:
-    """Expert windows as the training loop wants them; kinds of objects are the part colours and the gripper."""
-
-    windows: Windows
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def samples(self, indices: np.ndarray) -> list[Sample]:
-        """Windows by index, pictures rendered now."""
-        return self.windows.samples(indices)
-
-    def truth(self, indices: np.ndarray) -> SceneTruth:
-        """Where the parts and the gripper are in the pictures of `samples`."""
-        seen = self.windows.truth(indices)
-        gripper = np.full((len(indices), 1), len(COLOURS))
-        return SceneTruth(
-            is_present=np.concatenate([seen.is_present, np.ones((len(indices), 1), dtype=np.bool_)], axis=1),
-            class_index=np.concatenate([seen.colour, gripper], axis=1).astype(np.int64),
-            pixel=np.concatenate([seen.part_uv, seen.gripper_uv[:, None]], axis=1),
-            target_index=seen.target,
-            num_classes=len(COLOURS) + 1,
-        )
-
-
-def make_processor(
-    config: ModelConfig, embodiment: Embodiment, windows: Windows, tokenizer: Qwen2Tokenizer | None = None
-) -> Processor:
-    """Statistics from the windows; the tokenizer of a brain that exists, or one from the task's own sentences."""
-    if tokenizer is None:
-        vocab_size = config.brain["text_config"]["vocab_size"]
-        tokenizer = train_tokenizer([robot_prompt(embodiment.views, prompt) for prompt in all_prompts()], vocab_size)
-    states = windows.state.proprioception
-    relative = to_relative(embodiment, windows.actions, states)
-    statistics = measure_statistics(
-        relative,
-        states,
-        embodiment.name,
-        embodiment.control_mode,
-        fixed_dimensions=[not dimension.relative for dimension in embodiment.actions],
-    )
-    return Processor(
-        embodiment=embodiment,
-        statistics=statistics,
-        tokenizer=tokenizer,
-        images=ImageConfig(patch_size=config.brain["vision_config"]["patch_size"]),
-        horizon=config.horizon,
-        model_state_dim=config.state_dim,
-        model_action_dim=config.action_dim,
-    )
 
 
 def model_card(recipe: ConveyorRecipe, config: ModelConfig) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from cerebella.envs.dynamic.conveyor import CONVEYOR
-from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
+from cerebella.envs.dynamic.conveyor import CONVEYOR, ConveyorState
+from cerebella.envs.dynamic.conveyor_data import expert_windows
+from cerebella.envs.dynamic.windows import Windows
 from cerebella.envs.scenes.dialogues import Dialogues, make_dialogues
 from cerebella.envs.scenes.questions import QuestionSet, make_questions
 from cerebella.evaluation.answering import answerer
@@ -110,7 +111,7 @@ class Beginning:
     model: VLA
     processor: Processor
     talk: ConversationProcessor
-    windows: Windows
+    windows: Windows[ConveyorState]
 
 
 def train(recipe: NanoRecipe) -> list[Path]:

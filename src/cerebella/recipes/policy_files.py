@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cerebella.models.config import ModelConfig
 from cerebella.models.vla import VLA
 from cerebella.policies.directory import StageRecord, save_policy
@@ -30,12 +32,16 @@ def save_run(
     stages: Sequence[StageRecord],
     recipe: Mapping[str, Any],
     card: str,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> list[Path]:
     """Write the policy directory `out` from a finished run in the directory `run`; the paths that are worth a look.
 
     Of the run, curves, validation rows and the last picture of each held-out set are kept.
+
+    Args:
+        dtype: of the stored weights.
     """
-    save_policy(out, model, processor, stages, recipe)
+    save_policy(out, model, processor, stages, recipe, dtype)
     (out / "README.md").write_text(card)
     shutil.copyfile(run / CURVES, out / CURVES)
     plot_curves(out / CURVES, out / "curves.png")

@@ -1,37 +1,39 @@
 import numpy as np
 import pytest
 
-from cerebella.envs.dynamic.conveyor import COLOURS
-from cerebella.envs.dynamic.conveyor_data import Windows, expert_windows
+from cerebella.envs.dynamic.conveyor import COLOURS, ConveyorState
+from cerebella.envs.dynamic.conveyor_data import expert_windows
 from cerebella.envs.dynamic.conveyor_render import COLOUR_RGB
+from cerebella.envs.dynamic.conveyor_task import ConveyorTask
+from cerebella.envs.dynamic.windows import Windows
 
 
 @pytest.fixture(scope="module")
-def windows() -> Windows:
+def windows() -> Windows[ConveyorState]:
     return expert_windows(3000, horizon=12, seed=0)
 
 
 @pytest.fixture(scope="module")
-def committed() -> Windows:
+def committed() -> Windows[ConveyorState]:
     return expert_windows(1000, horizon=12, seed=0, committed_share=0.5, max_delay=4)
 
 
-def test_the_seed_decides_the_windows(windows: Windows) -> None:
+def test_the_seed_decides_the_windows(windows: Windows[ConveyorState]) -> None:
     again = expert_windows(3000, horizon=12, seed=0)
     np.testing.assert_array_equal(windows.actions, again.actions)
-    np.testing.assert_array_equal(windows.images(range(5)), again.images(range(5)))
+    np.testing.assert_array_equal(windows.observed(True), again.observed(True))
     other = expert_windows(3000, horizon=12, seed=1)
     assert (windows.actions != other.actions).any()
 
 
-def test_labels_are_the_law_rolled_forward(windows: Windows) -> None:
+def test_labels_are_the_law_rolled_forward(windows: Windows[ConveyorState]) -> None:
     state = windows.state
     for i in range(windows.horizon):
         np.testing.assert_array_equal(windows.actions[:, i], windows.task.expert_command(state, windows.style))
         state = windows.task.step(state, windows.actions[:, i], with_events=False)
 
 
-def test_windows_cover_every_phase_and_mistakes(windows: Windows) -> None:
+def test_windows_cover_every_phase_and_mistakes(windows: Windows[ConveyorState]) -> None:
     state = windows.state
     distance = np.linalg.norm(state.target_position - state.gripper, axis=1)
     shares = {
@@ -47,7 +49,7 @@ def test_windows_cover_every_phase_and_mistakes(windows: Windows) -> None:
     assert state.is_running.all()
 
 
-def test_committed_rows_come_first_and_the_plan_continues_them(committed: Windows) -> None:
+def test_committed_rows_come_first_and_the_plan_continues_them(committed: Windows[ConveyorState]) -> None:
     is_committed = committed.committed_length > 0
     assert 0.3 < is_committed.mean() < 0.6
     assert committed.committed_length.max() == 4
@@ -58,34 +60,29 @@ def test_committed_rows_come_first_and_the_plan_continues_them(committed: Window
     clean = committed.task.expert_plan(committed.state, committed.style, 12)
     np.testing.assert_array_equal(committed.actions[~is_committed], clean[~is_committed])
     assert (committed.actions[is_committed] != clean[is_committed]).any(axis=(1, 2)).mean() > 0.9
-    lengths = [sample.num_committed for sample in committed.samples(range(50))]
+    lengths = [sample.num_committed for sample in committed.samples(range(50), with_images=False)]
     np.testing.assert_array_equal(lengths, committed.committed_length[:50])
 
 
-def test_samples_and_truth_agree_with_the_pictures(windows: Windows) -> None:
+def test_samples_and_truth_agree_with_the_pictures(windows: Windows[ConveyorState]) -> None:
     indices = np.arange(0, 3000, 50)
-    samples = windows.samples(indices)
-    truth = windows.truth(indices)
+    samples = windows.samples(indices, with_images=True)
+    truth = ConveyorTask().landmarks(windows.state.take(indices)).in_picture(len(ConveyorTask.landmark_names))
     num_checked = 0
     for i, sample in enumerate(samples):
-        assert sample.images["base"].shape == (truth.height, truth.width, 3)
-        assert COLOURS[truth.colour[i, truth.target[i]]] in sample.prompt.split()
+        assert sample.images["base"].shape == (64, 96, 3)
+        assert COLOURS[truth.class_index[i, truth.target_index[i]]] in sample.prompt.split()
         assert sample.is_valid.all()
-        for place in np.flatnonzero(truth.is_present[i]):
-            u, v = np.floor(truth.part_uv[i, place]).astype(int)
-            if np.linalg.norm(truth.part_uv[i, place] - truth.gripper_uv[i]) < 12:
+        gripper = truth.pixel[i, -1]
+        assert ConveyorTask.landmark_names[truth.class_index[i, -1]] == "gripper"
+        for place in np.flatnonzero(truth.is_present[i, :-1]):
+            u, v = np.floor(truth.pixel[i, place]).astype(int)
+            if np.linalg.norm(truth.pixel[i, place] - gripper) < 12:
                 continue
             pixel = sample.images["base"][v, u] / windows.state.light[indices[i]]
-            assert np.linalg.norm(pixel - COLOUR_RGB, axis=-1).argmin() == truth.colour[i, place]
+            assert np.linalg.norm(pixel - COLOUR_RGB, axis=-1).argmin() == truth.class_index[i, place]
             num_checked += 1
     assert num_checked > 60
-
-
-def test_states_and_prompts_match_the_samples(windows: Windows) -> None:
-    indices = [7, 3, 11]
-    samples = windows.samples(indices)
-    np.testing.assert_array_equal(windows.proprioception(indices), np.stack([s.state for s in samples]))
-    assert windows.prompts(indices) == [s.prompt for s in samples]
 
 
 @pytest.mark.parametrize(

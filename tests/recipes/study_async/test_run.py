@@ -126,6 +126,14 @@ def test_the_page_from_cells_and_from_the_bundle_are_the_same(whole: StudyAsyncR
     assert {path: path.read_bytes() for path in [whole.bundle, *run(elsewhere)]} == written
 
 
+def test_what_was_not_reached_is_said(whole: StudyAsyncRecipe, tmp_path: Path) -> None:
+    run(replace(whole, do="page", seeds=(0, 1), tasks=("jammed_drawer", "balance"), page=tmp_path / "study.md"))
+    page = (tmp_path / "study.md").read_text()
+    assert "| H = 8, seed 0: all policies on balance | not reached within the budget |" in page
+    assert "| H = 8, seed 1: all policies on jammed_drawer, balance | not reached within the budget |" in page
+    assert "| 8 | 1 | policies | 4 |" in page
+
+
 def test_a_missing_bundle_or_study_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"cells\.jsonl\.gz"):
         run(StudyAsyncRecipe(do="rebuild", page=tmp_path / "study.md"))

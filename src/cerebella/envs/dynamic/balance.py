@@ -20,6 +20,7 @@ from cerebella.envs.dynamic.balance_physics import (
     reset,
     swing,
 )
+from cerebella.envs.dynamic.landmarks import Landmarks, one_of_each
 from cerebella.envs.dynamic.picture import GRIPPER_RGB, Picture
 from cerebella.envs.dynamic.planar import (
     LENGTH_M,
@@ -81,6 +82,7 @@ class Balance(Task[BalanceState]):
     success = BALANCED
     timeout = BALANCED
     max_ticks = 120
+    landmark_names = ("bubble", "tail", "mark", "cart", "tip")
 
     def reset(self, seeds: Sequence[int] | NDArray[np.int64], perturbation: bool) -> BalanceState:
         """See `Task.reset`; the perturbation is a kick larger than all others."""
@@ -143,6 +145,12 @@ class Balance(Task[BalanceState]):
         _draw_level(picture, state)
         return picture.finish(state.light)
 
+    def landmarks(self, state: BalanceState) -> Landmarks:
+        """The level's bubble is the target; the far end of its tail tells the pole's rate."""
+        spot = np.column_stack([state.spot_x, np.full(len(state), RAIL_Y_M)]) + _below(0.028)
+        tip = state.gripper + _along_pole(state.angle, _DRAWN_POLE_M)
+        return one_of_each((_bubble(state, 0.0), _bubble(state, _TAIL_S[0]), spot, state.gripper, tip))
+
     def steady_style(self, num_scenes: int) -> FloatArray:
         """See `balance_expert.steady_style`."""
         return balance_expert.steady_style(num_scenes)
@@ -172,13 +180,18 @@ def _draw_level(picture: Picture, state: BalanceState) -> None:
     for age_s in (*_TAIL_S, 0.0):
         share = 1.0 if age_s == 0.0 else 0.6 * (1.0 - age_s / 0.3)
         colour = np.array(_TUBE_RGB) + share * (np.array(_TIP_RGB) - np.array(_TUBE_RGB))
-        reach = _LEVEL_HALF_M[0] - _BUBBLE_RADIUS_M
-        offset = np.clip(_LEVEL_GAIN_M * (state.angle - age_s * state.rate), -reach, reach)
-        bubble = centre + np.column_stack([offset, np.zeros(len(state))]).astype(np.float32)
-        picture.disc(bubble, _BUBBLE_RADIUS_M * (0.5 + 0.5 * share), colour)
+        picture.disc(_bubble(state, age_s), _BUBBLE_RADIUS_M * (0.5 + 0.5 * share), colour)
     for side in (-1.0, 1.0):
         line = centre + np.array([side * 1.6 * _BUBBLE_RADIUS_M, 0.0], dtype=np.float32)
         picture.box(line, (0.001, _LEVEL_HALF_M[1]), _RAIL_RGB)
+
+
+def _bubble(state: BalanceState, age_s: float) -> FloatArray:
+    """Where the bubble was `age_s` ago at the rate of now, float32[N, 2]."""
+    reach = _LEVEL_HALF_M[0] - _BUBBLE_RADIUS_M
+    offset = np.clip(_LEVEL_GAIN_M * (state.angle - age_s * state.rate), -reach, reach)
+    centre = np.tile(np.array(_LEVEL_CENTRE_M, dtype=np.float32), (len(state), 1))
+    return centre + np.column_stack([offset, np.zeros(len(state))]).astype(np.float32)
 
 
 def _below(distance_m: float) -> FloatArray:

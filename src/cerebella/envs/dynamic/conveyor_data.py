@@ -2,138 +2,26 @@
 
 What is executed is disturbed on purpose (a wrong aim for a while, a gripper that opens or closes at the wrong moment,
 noise, belt jumps, bumps), so that the states cover mistakes; what is learned is the expert's undisturbed plan from each
-of these states. Windows hold states, not pictures: those are rendered when asked for.
+of these states. The conveyor keeps windows of its own (more of them near the part, a gripper that is forced open or shut),
+because the shipped policy learned from them; the other tasks share `windows.expert_windows`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebella.envs.dynamic.conveyor import CONVEYOR, ConveyorState
+from cerebella.envs.dynamic.conveyor import ConveyorState
 from cerebella.envs.dynamic.conveyor_expert import expert_command
-from cerebella.envs.dynamic.conveyor_prompts import prompts
-from cerebella.envs.dynamic.conveyor_render import pixel_position
 from cerebella.envs.dynamic.conveyor_task import ConveyorTask
 from cerebella.envs.dynamic.task import Indices, concatenate
-from cerebella.types import BoolArray, FloatArray, ImageArray, Sample
+from cerebella.envs.dynamic.windows import Windows
+from cerebella.types import FloatArray
 
 _EPISODES_PER_ROUND = 4096
 _NEAR_M = 0.04
 _RECORD_FAR, _RECORD_NEAR = 0.2, 0.4
 _PLAN_ROWS_AT_ONCE = 8192
-
-
-@dataclass(frozen=True, eq=False)
-class VisionTruth:
-    """What the camera sees, from the simulator. n windows, P part places; pixel i covers [i, i + 1).
-
-    Args:
-        is_present: bool[n, P], true where a part's centre is inside the picture.
-        colour, shape: int32[n, P] into `COLOURS` and `SHAPES`.
-        part_uv: float32[n, P, 2], pixel position (u to the right, v down) of each part's centre.
-        target: int64[n], which place the instruction names.
-        gripper_uv: float32[n, 2], pixel position of the gripper.
-        height, width: the picture's size in pixels.
-    """
-
-    is_present: BoolArray
-    colour: NDArray[np.int32]
-    shape: NDArray[np.int32]
-    part_uv: FloatArray
-    target: NDArray[np.int64]
-    gripper_uv: FloatArray
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """Training windows in random order.
-
-    Args:
-        task: what they were made with.
-        state: N scenes at the observation. style: float32[N, 2], the N demonstrators' styles.
-        actions: float32[N, H, 3], absolute targets, raw units; row 0 belongs to the tick of the observation.
-        committed_length: int32[N]. Zero: the rows are the clean plan. Above zero: so many leading rows were promised
-            by a plan from an older observation (they may be wrong by now), and the rows after them are the clean plan
-            from where they leave the robot. Only those later rows are something to imitate.
-    """
-
-    task: ConveyorTask
-    state: ConveyorState
-    style: FloatArray
-    actions: FloatArray
-    committed_length: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        """Number of windows, N."""
-        return len(self.actions)
-
-    @property
-    def horizon(self) -> int:
-        """Rows per window, H."""
-        return self.actions.shape[1]
-
-    def take(self, indices: Indices | Sequence[int]) -> "Windows":
-        """The windows at `indices`, copied."""
-        chosen = indices if isinstance(indices, slice | np.ndarray) else np.asarray(indices, dtype=np.int64)
-        return Windows(
-            self.task,
-            self.state.take(chosen),
-            self.style[chosen],
-            self.actions[chosen],
-            self.committed_length[chosen],
-        )
-
-    def proprioception(self, indices: Indices | Sequence[int]) -> FloatArray:
-        """float32[n, 4], the state vectors of `CONVEYOR`."""
-        return self.take(indices).state.proprioception
-
-    def prompts(self, indices: Indices | Sequence[int]) -> list[str]:
-        """The instructions, n strings."""
-        return prompts(self.take(indices).state)
-
-    def images(self, indices: Indices | Sequence[int], height: int = 64, width: int = 96) -> ImageArray:
-        """Rendered now, in one vectorised call: uint8[n, height, width, 3] RGB."""
-        return self.task.render(self.take(indices).state, height, width)
-
-    def samples(self, indices: Indices | Sequence[int], height: int = 64, width: int = 96) -> list[Sample]:
-        """The windows as samples with a `base` picture each; every row and dimension is valid."""
-        chosen = self.take(indices)
-        pictures = self.task.render(chosen.state, height, width)
-        states, texts = chosen.state.proprioception, prompts(chosen.state)
-        is_valid = np.ones((self.horizon, CONVEYOR.action_dim), dtype=np.bool_)
-        return [
-            Sample(
-                images={"base": pictures[i]},
-                state=states[i],
-                prompt=texts[i],
-                actions=chosen.actions[i],
-                is_valid=is_valid,
-                robot_type=CONVEYOR.name,
-                control_mode=CONVEYOR.control_mode,
-                num_committed=int(chosen.committed_length[i]),
-            )
-            for i in range(len(chosen))
-        ]
-
-    def truth(self, indices: Indices | Sequence[int], height: int = 64, width: int = 96) -> VisionTruth:
-        """What a picture of this size shows, for supervising vision directly."""
-        state = self.take(indices).state
-        part_uv = pixel_position(self.task.config, state.part_position, width)
-        inside = (part_uv >= 0).all(axis=-1) & (part_uv[..., 0] < width) & (part_uv[..., 1] < height)
-        return VisionTruth(
-            is_present=state.part_is_present & inside,
-            colour=state.part_colour,
-            shape=state.part_shape,
-            part_uv=part_uv,
-            target=state.target.astype(np.int64),
-            gripper_uv=pixel_position(self.task.config, state.gripper, width),
-            height=height,
-            width=width,
-        )
 
 
 def expert_windows(
@@ -142,7 +30,7 @@ def expert_windows(
     seed: int,
     committed_share: float = 0.0,
     max_delay: int = 8,
-) -> Windows:
+) -> Windows[ConveyorState]:
     """Make training windows; the same arguments give the same windows.
 
     Args:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cerebella.envs.dynamic import conveyor_expert, conveyor_prompts, conveyor_render, conveyor_reset
 from cerebella.envs.dynamic.conveyor import (
+    COLOURS,
     CONVEYOR,
     CONVEYOR_STATE,
     OUTCOMES,
@@ -16,6 +17,7 @@ from cerebella.envs.dynamic.conveyor import (
     ConveyorState,
     step,
 )
+from cerebella.envs.dynamic.landmarks import Landmarks
 from cerebella.envs.dynamic.task import Task
 from cerebella.types import FloatArray, ImageArray
 
@@ -33,6 +35,7 @@ class ConveyorTask(Task[ConveyorState]):
     timeout = TIME
     config = ConveyorConfig()
     max_ticks = config.max_ticks
+    landmark_names = (*COLOURS, "gripper")
 
     def reset(self, seeds: Sequence[int] | NDArray[np.int64], perturbation: bool) -> ConveyorState:
         """See `Task`; the gripper is open."""
@@ -63,6 +66,16 @@ class ConveyorTask(Task[ConveyorState]):
     def render(self, state: ConveyorState, height: int = 64, width: int = 96) -> ImageArray:
         """See `Task`."""
         return conveyor_render.render(self.config, state, height, width)
+
+    def landmarks(self, state: ConveyorState) -> Landmarks:
+        """The parts by their colours, the gripper last; the target is the named part."""
+        one = np.ones((len(state), 1), dtype=np.int64)
+        return Landmarks(
+            position=np.concatenate([state.part_position, state.gripper[:, None]], axis=1),
+            is_present=np.concatenate([state.part_is_present, one.astype(np.bool_)], axis=1),
+            class_index=np.concatenate([state.part_colour.astype(np.int64), one * len(COLOURS)], axis=1),
+            target=state.target.astype(np.int64),
+        )
 
     def steady_style(self, num_scenes: int) -> FloatArray:
         """Straight at 0.35 m/s."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cerebella.embodiment import Dimension
 from cerebella.envs.dynamic import insert_moving_physics as physics
 from cerebella.envs.dynamic.insert_moving_physics import InsertMovingState
-from cerebella.envs.dynamic.insert_moving_picture import render
+from cerebella.envs.dynamic.insert_moving_picture import GAUGE_BELOW_M, GAUGE_S, render
 from cerebella.envs.dynamic.insert_moving_reset import reset
+from cerebella.envs.dynamic.landmarks import Landmarks, one_of_each
 from cerebella.envs.dynamic.planar import (
     LENGTH_M,
     TICK_S,
@@ -58,6 +59,7 @@ class InsertMoving(Task[InsertMovingState]):
     success = physics.INSERTED
     timeout = physics.TIME
     max_ticks = physics.MAX_TICKS
+    landmark_names = ("hole", "gauge", "peg")
     embodiment, state_embodiment = planar_embodiments(
         "insert_moving",
         states=(
@@ -102,6 +104,12 @@ class InsertMoving(Task[InsertMovingState]):
     def render(self, state: InsertMovingState, height: int = 64, width: int = 96) -> ImageArray:
         """See `Task`."""
         return render(state, height, width)
+
+    def landmarks(self, state: InsertMovingState) -> Landmarks:
+        """The hole is the target; the end of the gauge below it tells its velocity."""
+        hole = np.column_stack([state.hole_x, state.surface_m])
+        gauge = np.column_stack([state.hole_x + GAUGE_S * state.hole_velocity, state.surface_m + GAUGE_BELOW_M])
+        return one_of_each((hole, gauge, state.gripper))
 
     def steady_style(self, num_scenes: int) -> FloatArray:
         """See `Task`."""

@@ -18,15 +18,17 @@ PEG_RGB = (222, 52, 60)
 GAUGE_RGB = (70, 230, 90)
 _PEG_HALF_M, _PEG_LENGTH_M = 0.0055, 0.075
 _WALL_RGB, _TABLE_RGB, _TABLE_TOP_RGB, _HOLE_RGB = (226, 230, 234), (72, 80, 94), (120, 130, 146), (24, 20, 22)
-_GAUGE_S = 0.25
+GAUGE_S = 0.25
 """A bar on the block shows its velocity: so many seconds of way, from the middle to where it goes."""
+GAUGE_BELOW_M = 0.057
+"""The bar, below the surface."""
 _FINGER_HALF_M = (0.0045, 0.0150)
 
 
 def render(state: InsertMovingState, height: int, width: int) -> ImageArray:
     """Pictures from the side, uint8[N, height, width, 3]; the ratio is 2 : 3."""
     picture = Picture(len(state), height, width, _WALL_RGB)
-    surface, hole, gauge_m = state.surface_m, state.hole_x, state.hole_velocity * _GAUGE_S
+    surface, hole, gauge_m = state.surface_m, state.hole_x, state.hole_velocity * GAUGE_S
     tip_x, tip_y = state.gripper[:, 0], state.gripper[:, 1]
     middle_x = np.full(len(state), LENGTH_M / 2)
 
@@ -38,7 +40,7 @@ def render(state: InsertMovingState, height: int, width: int) -> ImageArray:
     box(middle_x, surface + 0.002, LENGTH_M, 0.002, _TABLE_TOP_RGB)
     box(hole, surface + 0.034, BLOCK_HALF_M, 0.034, state.block_rgb)
     box(hole, surface + 0.002, BLOCK_HALF_M, 0.002, state.block_rgb * 1.15)
-    box(hole + gauge_m / 2, surface + 0.057, np.abs(gauge_m) / 2, 0.005, GAUGE_RGB)
+    box(hole + gauge_m / 2, surface + GAUGE_BELOW_M, np.abs(gauge_m) / 2, 0.005, GAUGE_RGB)
     hole_half_m = _PEG_HALF_M + PLAY_M
     box(hole, surface + HOLE_DEPTH_M / 2, hole_half_m, HOLE_DEPTH_M / 2, _HOLE_RGB)
     box(hole, surface + 0.002, hole_half_m + CHAMFER_M, 0.002, _HOLE_RGB)

@@ -18,6 +18,7 @@ from cerebella.envs.dynamic.intercept_physics import (
     move_puck,
     reset,
 )
+from cerebella.envs.dynamic.landmarks import Landmarks, one_of_each
 from cerebella.envs.dynamic.picture import Picture
 from cerebella.envs.dynamic.planar import LENGTH_M, WIDTH_M, move_gripper, place, planar_embodiments, speed, target
 from cerebella.envs.dynamic.task import Task
@@ -61,6 +62,7 @@ class Intercept(Task[InterceptState]):
     success = CAUGHT
     timeout = TIME
     max_ticks = 90
+    landmark_names = ("puck", "tail", "gripper")
 
     def reset(self, seeds: Sequence[int] | NDArray[np.int64], perturbation: bool) -> InterceptState:
         """See `Task.reset`; the perturbation is a hit that turns the puck's velocity by 70..180 degrees."""
@@ -115,6 +117,11 @@ class Intercept(Task[InterceptState]):
         picture.ring(state.gripper, CATCH_RADIUS_M, 0.0016, (40, 120, 130))
         picture.gripper(state.gripper, np.full(len(state), 0.6))
         return picture.finish(state.light)
+
+    def landmarks(self, state: InterceptState) -> Landmarks:
+        """The puck is the target; the far end of its tail tells its velocity."""
+        tail = (state.puck - _TAIL_S[0] * state.puck_velocity).astype(np.float32)
+        return one_of_each((state.puck, tail, state.gripper))
 
     def steady_style(self, num_scenes: int) -> FloatArray:
         """See `intercept_expert.steady_style`."""

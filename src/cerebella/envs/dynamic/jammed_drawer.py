@@ -13,7 +13,8 @@ from cerebella.embodiment import Dimension
 from cerebella.envs.dynamic import jammed_drawer_physics as physics
 from cerebella.envs.dynamic.draws import Draws
 from cerebella.envs.dynamic.jammed_drawer_physics import MAX_JAMS, NEVER_M, JammedDrawerState
-from cerebella.envs.dynamic.jammed_drawer_render import render
+from cerebella.envs.dynamic.jammed_drawer_render import LANDMARKS, landmarks, render
+from cerebella.envs.dynamic.landmarks import Landmarks
 from cerebella.envs.dynamic.planar import LENGTH_M, TICK_S, WIDTH_M, lead_servo, place, planar_embodiments, target
 from cerebella.envs.dynamic.task import FIRST_PERTURBATION_TICK, LAST_PERTURBATION_TICK, Task
 from cerebella.types import FloatArray, ImageArray
@@ -71,6 +72,7 @@ class JammedDrawer(Task[JammedDrawerState]):
     success = physics.OPEN
     timeout = physics.TIME
     max_ticks = physics.MAX_TICKS
+    landmark_names = LANDMARKS
 
     def reset(self, seeds: Sequence[int] | NDArray[np.int64], perturbation: bool) -> JammedDrawerState:
         """See `Task`. The drawer is nearly shut, the gripper holds its handle."""
@@ -135,6 +137,10 @@ class JammedDrawer(Task[JammedDrawerState]):
     def render(self, state: JammedDrawerState, height: int = 64, width: int = 96) -> ImageArray:
         """See `Task` and `jammed_drawer_render`."""
         return render(state, height, width)
+
+    def landmarks(self, state: JammedDrawerState) -> Landmarks:
+        """See `Task` and `jammed_drawer_render`."""
+        return landmarks(state)
 
     def steady_style(self, num_scenes: int) -> FloatArray:
         """See `Task`."""

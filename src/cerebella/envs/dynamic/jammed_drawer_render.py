@@ -7,7 +7,8 @@ where it must go back to. The handle turns from steel to red as it is strained.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cerebella.envs.dynamic.jammed_drawer_physics import RELEASE_M, JammedDrawerState
+from cerebella.envs.dynamic.jammed_drawer_physics import RELEASE_ASIDE_M, RELEASE_M, JammedDrawerState
+from cerebella.envs.dynamic.landmarks import Landmarks, one_of_each
 from cerebella.envs.dynamic.picture import Picture
 from cerebella.types import BoolArray, FloatArray, ImageArray
 
@@ -20,6 +21,11 @@ _HALF_WIDTH_M = 0.07
 _HANDLE_REACH_M = 0.014
 """From the drawer's front to the handle."""
 _DEPTH_M = 0.40
+_LAMP_X_M, _LAMP_ASIDE_M = 0.026, 0.075
+_ARROW_AHEAD_M, _ARROW_ASIDE_M = 0.034, 0.020
+
+LANDMARKS = ("handle", "goal", "way out", "arrow", "lamp")
+"""`way out`: where the handle of a jammed drawer must go, from the white line and the arrow's side."""
 
 
 def render(state: JammedDrawerState, height: int = 64, width: int = 96) -> ImageArray:
@@ -36,6 +42,23 @@ def render(state: JammedDrawerState, height: int = 64, width: int = 96) -> Image
     _draw_handle(picture, state)
     picture.gripper(state.gripper, 0.42)
     return picture.finish(state.light)
+
+
+def landmarks(state: JammedDrawerState) -> Landmarks:
+    """See `LANDMARKS`; the target is the goal, or the way out of a jam."""
+    side, is_jammed = state.jam_side, state.is_jammed
+    positions = (
+        state.gripper,
+        _points(state.closed_x + state.goal_opening, state.axis_y),
+        _points(_release_x(state), state.axis_y + side * RELEASE_ASIDE_M),
+        _points(state.gripper[:, 0] + _ARROW_AHEAD_M, state.axis_y + side * _ARROW_ASIDE_M),
+        _points(np.full(len(state), _LAMP_X_M), state.axis_y + side * _LAMP_ASIDE_M),
+    )
+    return one_of_each(positions, np.where(is_jammed, 2, 1), (True, True, is_jammed, is_jammed, is_jammed))
+
+
+def _release_x(state: JammedDrawerState) -> FloatArray:
+    return state.closed_x + np.maximum(state.jammed_at - RELEASE_M, 0.0)
 
 
 def _points(x: ArrayLike, y: ArrayLike) -> FloatArray:
@@ -71,16 +94,15 @@ def _draw_cabinet(picture: Picture, state: JammedDrawerState) -> None:
 def _draw_jam(picture: Picture, state: JammedDrawerState) -> None:
     is_jammed: BoolArray = state.is_jammed
     stuck_x = state.closed_x + state.jammed_at
-    release_x = state.closed_x + np.maximum(state.jammed_at - RELEASE_M, 0.0)
     for side in (-1, 1):
-        for x, colour in ((release_x, _RELEASE_RGB), (stuck_x, _STUCK_RGB)):
+        for x, colour in ((_release_x(state), _RELEASE_RGB), (stuck_x, _STUCK_RGB)):
             at = _points(x - _HANDLE_REACH_M, state.axis_y + side * (_HALF_WIDTH_M + 0.012))
             picture.box(at, (0.0022, 0.010), colour, is_visible=is_jammed)
-        lamp = _points(np.full(len(state), 0.026), state.axis_y + side * 0.075)
+        lamp = _points(np.full(len(state), _LAMP_X_M), state.axis_y + side * _LAMP_ASIDE_M)
         picture.disc(lamp, 0.016, np.where((state.jam_side == side)[:, None], _STUCK_RGB, _LAMP_OFF_RGB))
     # An arrow in front of the handle, from the axis to the side.
-    x, y = state.gripper[:, 0] + 0.034, state.axis_y
-    picture.box(_points(x, y + state.jam_side * 0.020), (0.004, 0.018), _STUCK_RGB, is_visible=is_jammed)
+    x, y = state.gripper[:, 0] + _ARROW_AHEAD_M, state.axis_y
+    picture.box(_points(x, y + state.jam_side * _ARROW_ASIDE_M), (0.004, 0.018), _STUCK_RGB, is_visible=is_jammed)
     for turn in (-1, 1):
         barb = _points(x + turn * 0.006, y + state.jam_side * 0.034)
         picture.box(barb, (0.011, 0.004), _STUCK_RGB, -turn * state.jam_side * np.pi / 4, is_jammed)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebella.embodiment import Dimension
+from cerebella.envs.dynamic.landmarks import Landmarks, one_of_each
 from cerebella.envs.dynamic.mode_switch_expert import (
     CLEARANCE_M,
     CONTACT_M,
@@ -94,6 +95,7 @@ class ModeSwitch(Task[ModeSwitchState]):
     success = REACHED
     timeout = TIME
     max_ticks = 180
+    landmark_names = ("ring", "obstacle", "gripper")
 
     def reset(self, seeds: Sequence[int] | NDArray[np.int64], perturbation: bool) -> ModeSwitchState:
         """See `Task`."""
@@ -149,6 +151,10 @@ class ModeSwitch(Task[ModeSwitchState]):
         picture.disc(state.obstacle, OBSTACLE_RADIUS_M - 0.005, _OBSTACLE_RGB, state.is_present)
         picture.gripper(state.gripper, 0.0)
         return picture.finish(state.light)
+
+    def landmarks(self, state: ModeSwitchState) -> Landmarks:
+        """The ring is the target."""
+        return one_of_each((state.goal, state.obstacle, state.gripper), is_present=(True, state.is_present, True))
 
     def steady_style(self, num_scenes: int) -> FloatArray:
         """See `Task`: float32[N, 2], speed (m/s) and preference for the left (metres)."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebella.embodiment import Embodiment
+from cerebella.envs.dynamic.landmarks import Landmarks
 from cerebella.types import BoolArray, FloatArray, ImageArray
 
 IntArray = NDArray[np.int32]
@@ -85,7 +86,7 @@ class Task(ABC, Generic[S]):
             in the picture `base`. state_embodiment: without: the same numbers, then the scene as numbers.
         outcomes: what `TaskState.outcome` indexes, "" first. success: the outcome that counts. timeout: the outcome of an
             episode that only ran out of time.
-        max_ticks: length limit of an episode.
+        max_ticks: length limit of an episode. landmark_names: kinds of things in the picture, see `landmarks`.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Task(ABC, Generic[S]):
     success: int
     timeout: int
     max_ticks: int
+    landmark_names: tuple[str, ...]
 
     @abstractmethod
     def reset(self, seeds: Sequence[int] | NDArray[np.int64], perturbation: bool) -> S:
@@ -145,6 +147,10 @@ class Task(ABC, Generic[S]):
         Raises:
             ValueError: another ratio, or fewer than 32 rows.
         """
+
+    @abstractmethod
+    def landmarks(self, state: S) -> Landmarks:
+        """What the pictures show and where, the same K things in every scene: all that one look tells about what to do."""
 
     @abstractmethod
     def steady_style(self, num_scenes: int) -> FloatArray:

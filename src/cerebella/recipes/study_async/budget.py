@@ -47,10 +47,12 @@ def plan_table(recipe: StudyAsyncRecipe, cells: Sequence[Cell]) -> str:
 
 
 def dropped_table(recipe: StudyAsyncRecipe, cells: Sequence[Cell]) -> str:
-    """What is not in the tables, and why: conditions that make no sense or were never planned, then cells not reached."""
+    """What is not in the tables, and why: conditions that make no sense or were never planned, then (unless nothing has
+    been run yet) cells not reached.
+    """
     lines = [list(row) for row in plan.left_out(recipe)]
     there = {_key(cell["name"]) for cell in cells}
-    for (horizon, seed), tasks in _missing(recipe, there).items():
+    for (horizon, seed), tasks in _missing(recipe, there).items() if cells else ():
         for variants, names in tasks.items():
             lines.append(
                 [f"H = {horizon}, seed {seed}: {variants} on {', '.join(names)}", "not reached within the budget"]

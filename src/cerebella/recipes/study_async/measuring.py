@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Bench:
         if isinstance(name, RolloutName):
             trace = delay_trace(name.delay)
             settings |= {
-                "delay": {"name": trace.name, "initial": trace.initial, "ticks": fingerprint({"ticks": trace.ticks})},
+                "delay": {"name": trace.name, "initial": trace.initial, "ticks": _trace_fingerprint(name.delay)},
                 "execute_horizon": name.execute_horizon,
                 "perturbation": name.perturbation,
                 "num_episodes": self.recipe.num_episodes,
@@ -155,12 +156,18 @@ def make_bench(recipe: StudyAsyncRecipe) -> Bench:
     return Bench(recipe, tasks, {name: episode_fingerprint(task) for name, task in tasks.items()})
 
 
+@cache
 def delay_trace(delay: int | str) -> DelayTrace:
     """The delays of a cell: constant ticks, or `burst`."""
     if isinstance(delay, int):
         return constant_trace(delay)
     assert delay == BURST
     return burst_trace()
+
+
+@cache
+def _trace_fingerprint(delay: int | str) -> str:
+    return fingerprint({"ticks": delay_trace(delay).ticks})
 
 
 def episode_fingerprint(task: Task[Any], num_episodes: int = 64) -> str:

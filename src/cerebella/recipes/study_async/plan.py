@@ -24,13 +24,13 @@ class Costs:
         trap: one trap cell. longer: factor on everything at H = 30.
     """
 
-    base: float = 180.0
-    variant: float = 60.0
-    reweighted: float = 150.0
-    rollout: float = 8.0
-    guided: float = 16.0
-    best_of_n: float = 24.0
-    trap: float = 2.0
+    base: float = 190.0
+    variant: float = 55.0
+    reweighted: float = 100.0
+    rollout: float = 6.0
+    guided: float = 9.0
+    best_of_n: float = 23.0
+    trap: float = 1.5
     longer: float = 1.8
 
 

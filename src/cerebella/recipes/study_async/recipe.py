@@ -113,5 +113,7 @@ class StudyAsyncRecipe:
     @classmethod
     def of_plan(cls, planned: Mapping[str, Any], page: Path) -> "StudyAsyncRecipe":
         """The recipe whose `planned()` this is."""
-        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in planned.items()}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in planned.items()
+        }
         return cls(page=page, **plain)

@@ -140,7 +140,7 @@ def _grid(panels: Sequence[Image.Image]) -> ImageArray:
 
 def _write_gif(path: Path, frames: Sequence[Image.Image], frame_s: float) -> None:
     """One palette for all frames, so that only what moves is stored."""
-    palette = frames[len(frames) // 2].quantize(colors=48)
+    palette = frames[len(frames) // 2].quantize(colors=96)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     small[0].save(path, save_all=True, append_images=small[1:], duration=round(1000 * frame_s), loop=0, optimize=True)
 
