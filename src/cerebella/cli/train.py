@@ -38,7 +38,7 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
     from cerebella.recipes import conveyor, nano, scene_brain, study_choice, study_retention
     from cerebella.recipes.fine_tune.options import FINE_TUNES
     from cerebella.recipes.fine_tune.run import fine_tune
-    from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
+    from cerebella.recipes.study_async.recipe import PIXELS, StudyAsyncRecipe
     from cerebella.recipes.study_async.run import run as study_async
 
     return {
@@ -49,5 +49,6 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
         "study-retention": (study_retention.RetentionRecipe, study_retention.run),
         "study-choice": (study_choice.StudyChoiceRecipe, study_choice.run),
         "study-async": (StudyAsyncRecipe, study_async),
+        "study-async-pixels": (PIXELS, study_async),
         **{kind.recipe: (kind, fine_tune) for kind in FINE_TUNES},
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cerebella.embodiment import Embodiment
 from cerebella.envs.dynamic.environment import DynamicEnvironment
 from cerebella.envs.dynamic.task import Task
 from cerebella.envs.dynamic.tasks import TASKS
@@ -17,7 +18,10 @@ from cerebella.evaluation.delays import DelayTrace, burst_trace, constant_trace
 from cerebella.evaluation.rollout import Episode, rollout_virtual
 from cerebella.evaluation.suites import check_policy, episode_seeds, executor_config
 from cerebella.interfaces import Policy
+from cerebella.models.action_model import ActionModel
 from cerebella.policies.state_policy import StatePolicy
+from cerebella.policies.vla_policy import VLAPolicy
+from cerebella.recipes.pixel_training import PixelTraining, train_pixel_policy
 from cerebella.recipes.state_training import VARIANTS, StateTraining, train_state_policy
 from cerebella.recipes.study_async.cells import Name, PolicyName, RolloutName, TrapName, fingerprint
 from cerebella.recipes.study_async.measures import measure, reactions
@@ -28,7 +32,7 @@ from cerebella.training.logs import CURVES
 
 BATCH = 32
 """Environments in lock step. It takes part in rounding, so it belongs to the settings."""
-_SIZES = ("num_windows", "base_steps", "variant_steps", "batch_size", "width")
+_SIZES = ("num_windows", "base_steps", "variant_steps", "batch_size", "width", "warmup_steps")
 _NO_SETTING = ("task", "num_threads", "save_every", "stop_after")
 
 
@@ -45,15 +49,25 @@ class Bench:
     tasks: Mapping[str, Task[Any]]
     episodes: Mapping[str, str]
 
-    def training(self, policy: PolicyName) -> StateTraining:
+    @property
+    def with_images(self) -> bool:
+        """Whether policies act from pictures."""
+        return self.recipe.observation == "pixels"
+
+    def robot(self, task: str) -> Embodiment:
+        """What policies of a task are made for."""
+        return self.tasks[task].embodiment if self.with_images else self.tasks[task].state_embodiment
+
+    def training(self, policy: PolicyName) -> StateTraining | PixelTraining:
         """How a policy is trained."""
         sizes = {name: value for name in _SIZES if (value := getattr(self.recipe, name)) is not None}
         longest = min(StateTraining.max_prefix, policy.horizon // 2)  # no promise is longer than half a chunk
-        return StateTraining(
-            self.tasks[policy.task],
-            policy.horizon,
-            policy.variant,
-            policy.seed,
+        kind = PixelTraining if self.with_images else StateTraining
+        return kind(
+            task=self.tasks[policy.task],
+            horizon=policy.horizon,
+            variant=policy.variant,
+            seed=policy.seed,
             max_prefix=longest,
             save_every=self.recipe.save_every,
             **sizes,
@@ -96,15 +110,20 @@ class Bench:
         sizes = {f.name: getattr(training, f.name) for f in fields(training) if f.name not in own}
         return self.recipe.out / "policies" / fingerprint({"sizes": sizes, "episodes": self.episodes[policy.task]})
 
-    def train(self, policy: PolicyName) -> StatePolicy:
+    def train(self, policy: PolicyName) -> StatePolicy | VLAPolicy:
         """Train, continue or load a policy."""
-        trained = train_state_policy(self.training(policy), self.folder(policy))
+        training, folder = self.training(policy), self.folder(policy)
+        if isinstance(training, PixelTraining):
+            trained = train_pixel_policy(training, folder)
+        else:
+            trained = train_state_policy(training, folder)
         assert trained is not None, "nothing was to stop it"
         return trained
 
-    def training_numbers(self, policy: PolicyName, trained: StatePolicy) -> dict[str, Any]:
+    def training_numbers(self, policy: PolicyName, trained: StatePolicy | VLAPolicy) -> dict[str, Any]:
         """The numbers of a training cell: what came out of it."""
         path = self.folder(policy) / self.training(policy).path(policy.variant) / CURVES
+        assert isinstance(trained.model, ActionModel)
         losses = [json.loads(line)["loss"] for line in path.read_text().splitlines()]
         return {
             "num_parameters": sum(weight.numel() for weight in trained.model.parameters()),
@@ -115,10 +134,10 @@ class Bench:
     def drive(self, policy: Policy, name: RolloutName) -> list[Episode]:
         """The episodes of a cell."""
         method = METHODS[name.method]
-        check_policy(policy.metadata, self.tasks[name.task].state_embodiment, method.mode)
+        check_policy(policy.metadata, self.robot(name.task), method.mode)
         return rollout_virtual(
             policy,
-            lambda: DynamicEnvironment(self.tasks[name.task], with_images=False, perturbation=name.perturbation),
+            lambda: DynamicEnvironment(self.tasks[name.task], self.with_images, name.perturbation),
             executor_config(method.mode, name.execute_horizon),
             delay_trace(name.delay),
             episode_seeds(name.seed, self.recipe.num_episodes),

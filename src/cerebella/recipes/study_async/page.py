@@ -114,10 +114,12 @@ class _Study:
 
     def text(self) -> str:
         """The page."""
+        from_pixels = self.recipe.observation == "pixels"
         parts = [
-            "# Which asynchronous trick does what",
-            f"Written by `cerebella train study-async` from [all cells]({self._link('cells.jsonl.gz')}); "
-            "`--do rebuild` writes it again. Only the conclusions are by hand.",
+            f"# Which asynchronous trick does what{', from pixels' * from_pixels}",
+            f"Written by `cerebella train study-async{'-pixels' * from_pixels}` from "
+            f"[all cells]({self._link('cells.jsonl.gz')}); `--do rebuild` writes it again. "
+            "Only the conclusions are by hand.",
             "## Conclusions",
             self._conclusions(),
             "## What was measured",
@@ -143,8 +145,9 @@ class _Study:
         trained = [cell["numbers"]["num_parameters"] for cell in self.cells if cell["kind"] == "training"]
         size = f"{min(trained) / 1e6:.2f} to {max(trained) / 1e6:.2f} M parameters" if trained else "no policy yet"
         recipe = self.recipe
+        seen = "state vectors" if recipe.observation == "state" else "pictures of 64 x 96 and what the robot measures"
         return (
-            f"Small policies ({size}) with the project's own blocks act from state vectors on {len(recipe.tasks)} tasks of "
+            f"Small policies ({size}) with the project's own blocks act from {seen} on {len(recipe.tasks)} tasks of "
             f"the dynamic suite at 30 Hz: {', '.join(recipe.tasks)}. Half of each chunk is executed. A delay of d ticks "
             "lies between every observation and the arrival of its chunk; `burst` is a trace with a median of 3 ticks and "
             "rare runs of much slower replies. Disturbed episodes have one strong event more than undisturbed ones. Every "

@@ -35,6 +35,8 @@ class Costs:
 
 
 COSTS = Costs()
+PIXEL_COSTS = Costs(base=1850.0, variant=800.0, reweighted=950.0, rollout=20.0, guided=40.0, best_of_n=40.0, trap=10.0)
+"""With pictures, on jammed_drawer; `guided` and `best_of_n` are guesses."""
 _REWEIGHTED = ("reweight", "all", "released", "all_stale")
 
 
@@ -104,8 +106,9 @@ def fits(delay: int, execute_horizon: int, horizon: int) -> bool:
     return delay <= execute_horizon <= horizon - delay
 
 
-def cost_s(recipe: StudyAsyncRecipe, name: Name, costs: Costs = COSTS) -> float:
+def cost_s(recipe: StudyAsyncRecipe, name: Name) -> float:
     """Expected CPU seconds of a cell."""
+    costs = COSTS if recipe.observation == "state" else PIXEL_COSTS
     longer = costs.longer if name.horizon > 16 else 1.0
     if isinstance(name, PolicyName):
         first = costs.base if name.variant == variants_of(recipe.methods)[0] else 0.0

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cerebella.recipes.study_async.methods import METHODS, check_methods
 
 Do = Literal["run", "plan", "page", "rebuild", "videos"]
+Observed = Literal["state", "pixels"]
 TASKS = ("jammed_drawer", "mode_switch", "intercept", "insert_moving", "balance")
 BURST = "burst"
 _NOT_PLANNED = ("out", "page", "do", "part", "num_parts", "max_cpu_s", "stop_after", "save_every", "show_progress")
@@ -22,6 +23,8 @@ class StudyAsyncRecipe:
         do: `run` trains and measures what is missing, the most informative first. `plan` only says what that would be.
             `page` writes the page, its pictures and the bundle from the cells in `out`. `rebuild` writes page and pictures
             from the bundle beside the page. `videos` films the methods on one task; it needs the policies in `out`.
+        observation: what policies act from. `state`: vectors, see `recipes.state_training`. `pixels`: pictures and what the
+            robot itself measures, see `recipes.pixel_training`; such a study has an `out` and a page of its own.
         out: folder for `cells/` and `policies/`.
         page: the page to write; its pictures, table and bundle go into the folder of the same name beside it.
         tasks: of the dynamic suite, without `dynamic/`. horizons: rows of a chunk, H. Half of it is executed.
@@ -31,8 +34,8 @@ class StudyAsyncRecipe:
             `other_methods`, where delay <= execute horizon <= H - delay.
         seeds: of training; each has its own set of episodes, the same for every method.
         num_episodes: per cell. num_stale_windows: per trap cell. trap_delays: rows of the stale prefixes; none skips them.
-        num_windows, base_steps, variant_steps, batch_size, width: of every training; the defaults of
-            `recipes.state_training.StateTraining` if left out.
+        num_windows, base_steps, variant_steps, batch_size: of every training; the defaults of `StateTraining` or
+            `PixelTraining` if left out. width: of state policies. warmup_steps: of pixel policies.
         part, num_parts: run every `num_parts`-th base policy with all its variants, beginning with number `part`, so that
             processes can share the work.
         max_cpu_s: begin nothing new after so many CPU seconds of this process.
@@ -45,6 +48,7 @@ class StudyAsyncRecipe:
     """
 
     do: Do = "run"
+    observation: Observed = "state"
     out: Path = Path("outputs/study-async")
     page: Path = Path("docs/study-async.md")
     tasks: tuple[str, ...] = TASKS
@@ -64,6 +68,7 @@ class StudyAsyncRecipe:
     variant_steps: int | None = None
     batch_size: int | None = None
     width: int | None = None
+    warmup_steps: int | None = None
     part: int = 0
     num_parts: int = 1
     max_cpu_s: float | None = None
@@ -75,6 +80,11 @@ class StudyAsyncRecipe:
         check_methods(self.methods)
         if self.other_horizons:
             check_methods(self.other_methods)
+        foreign = "warmup_steps" if self.observation == "state" else "width"
+        if getattr(self, foreign) is not None:
+            raise ValueError(f"{foreign} is no size of a policy that acts from {self.observation}; leave it out")
+        if self.observation == "pixels" and "roll_forward" in self.methods:
+            raise ValueError("roll_forward moves a state vector, which a picture has not; leave it out of the methods")
         for name in ("tasks", "horizons", "delays", "seeds"):
             if not (values := getattr(self, name)) or len(set(values)) != len(values):
                 raise ValueError(f"{name} must be one or more different values; got {values}")
@@ -117,3 +127,18 @@ class StudyAsyncRecipe:
             name: tuple(value) if isinstance(value, list) else value for name, value in planned.items()
         }
         return cls(page=page, **plain)
+
+
+PIXELS = StudyAsyncRecipe(
+    observation="pixels",
+    out=Path("outputs/study-async-pixels"),
+    page=Path("docs/study-async-pixels.md"),
+    tasks=("jammed_drawer", "conveyor"),
+    horizons=(16,),
+    methods=("naive", "clean", "all"),
+    with_burst=False,
+    other_horizons=(),
+    seeds=(0,),
+    save_every=100,
+)
+"""The most informative conditions again, from pictures, with policies of the shipped size."""

@@ -82,14 +82,17 @@ def _ask(
 ) -> FloatArray:
     """What the policy does on every window whose running plan is `plan`, float32[N, H, A]."""
     infer = batched(policy)
-    states, prompts = windows.observed(with_images=False), windows.prompts()
+    with_images = bool(policy.metadata.embodiment.views)
+    states, prompts = windows.observed(with_images), windows.prompts()
     num_left = max(windows.horizon - execute_horizon, delay)
     num_given = delay if mode == "prefix" else 0
     chunks: list[ActionChunk] = []
     for piece in _pieces(len(windows)):
         requests = []
+        pictures = windows.task.render(windows.state.take(piece)) if with_images else None
         for i in range(*piece.indices(len(windows))):
-            seen = Observation(state=states[i], prompt=prompts[i], tick=0, timestamp_s=0.0)
+            images = {} if pictures is None else {"base": pictures[i - piece.start]}
+            seen = Observation(state=states[i], prompt=prompts[i], tick=0, timestamp_s=0.0, images=images)
             shown = Guidance(plan[i, :num_left], delay, execute_horizon, use_jacobian=mode == "guided")
             requests.append(Request(i, seen, plan[i, :num_given], delay, None if mode == "prefix" else shown))
         chunks += infer(requests)

@@ -18,7 +18,7 @@ from cerebella.envs.dynamic.task import Task, TaskState, concatenate
 from cerebella.evaluation.rollout import Episode, rollout_virtual
 from cerebella.evaluation.suites import executor_config
 from cerebella.evaluation.video import write_video
-from cerebella.policies.state_policy import StatePolicy
+from cerebella.interfaces import Policy
 from cerebella.recipes.state_training import is_finished
 from cerebella.recipes.study_async.cells import PolicyName, RolloutName
 from cerebella.recipes.study_async.figures import COLOURS
@@ -84,12 +84,12 @@ def write_videos(recipe: StudyAsyncRecipe, task: str = "jammed_drawer") -> list[
     return paths
 
 
-def film(bench: Bench, policy: StatePolicy, task: str, method: str, seeds: Sequence[int]) -> list[Take]:
+def film(bench: Bench, policy: Policy, task: str, method: str, seeds: Sequence[int]) -> list[Take]:
     """Disturbed episodes of these seeds, one after the other, with every state."""
     config = executor_config(METHODS[method].mode, policy.metadata.horizon // 2)
     takes = []
     for seed in seeds:
-        environment = _Filmed(bench.tasks[task], with_images=False, perturbation=True)
+        environment = _Filmed(bench.tasks[task], bench.with_images, perturbation=True)
         [episode] = rollout_virtual(policy, lambda env=environment: env, config, delay_trace(DELAY), [seed], batch=1)
         takes.append(Take(method, episode, environment.states))
     return takes
@@ -152,7 +152,7 @@ def _event_after_request(episode: Episode) -> int:
     return event - max(asked) if asked else -1
 
 
-def _stored(bench: Bench, task: str, variant: str) -> StatePolicy:
+def _stored(bench: Bench, task: str, variant: str) -> Policy:
     name = PolicyName(task, bench.recipe.horizons[0], variant, bench.recipe.seeds[0])
     directory = bench.folder(name) / bench.training(name).path(variant)
     if not is_finished(directory):
