@@ -8,7 +8,7 @@ from cerebella.models.config import ModelConfig
 from cerebella.models.state_model import StateModel, state_config
 from cerebella.processing.motion import batch_without_scene
 
-CONFIG = state_config(state_dim=32, action_dim=2, horizon=16)
+CONFIG = state_config(state_dim=32, action_dim=8, horizon=16)
 BATCH, HORIZON = 3, 16
 
 
@@ -16,8 +16,8 @@ def _batch(seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     return batch_without_scene(
         state=torch.randn(BATCH, 1, 32, generator=generator),
-        action_mask=torch.ones(BATCH, HORIZON, 2),
-        actions=torch.randn(BATCH, HORIZON, 2, generator=generator),
+        action_mask=torch.ones(BATCH, HORIZON, 8),
+        actions=torch.randn(BATCH, HORIZON, 8, generator=generator),
     )
 
 
@@ -46,7 +46,7 @@ def test_its_context_is_empty(model: StateModel) -> None:
 def test_it_sees_the_state_and_keeps_the_prefix(model: StateModel) -> None:
     batch = _batch()
     assert batch.actions is not None
-    noise = torch.randn(BATCH, HORIZON, 2, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(BATCH, HORIZON, 8, generator=torch.Generator().manual_seed(1))
     lengths = torch.tensor([0, 3, 8])
 
     def sample(state: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_it_sees_the_state_and_keeps_the_prefix(model: StateModel) -> None:
 def test_guidance_finds_a_gradient(model: StateModel) -> None:
     batch = _batch()
     assert batch.actions is not None
-    noise = torch.zeros(BATCH, HORIZON, 2)
+    noise = torch.zeros(BATCH, HORIZON, 8)
     weights = torch.zeros(BATCH, HORIZON)
     weights[:, :4] = 1
     pulled = model.sample_guided(model.encode(batch), batch.state, noise, batch.action_mask, batch.actions, weights)
@@ -73,6 +73,6 @@ def test_guidance_finds_a_gradient(model: StateModel) -> None:
 def test_its_config_is_read_back_and_checked() -> None:
     assert ModelConfig.from_json(CONFIG.to_json()) == CONFIG
     with pytest.raises(ValueError, match="hidden_size 60 must be head_dim 32 times"):
-        state_config(32, 2, 16, hidden_size=60)
+        state_config(32, 8, 16, hidden_size=60)
     with pytest.raises(ValueError, match="head_dim must be an integer of 1 or more"):
-        state_config(32, 2, 16, head_dim=0)
+        state_config(32, 8, 16, head_dim=0)

@@ -70,8 +70,16 @@ def test_a_rolled_state_is_where_the_prefix_ends(policy: StatePolicy, rolling: S
     other = rolling.infer(observation, prefix[::-1].copy()).actions[6:]
     assert rows.shape == (HORIZON - 6, 2)
     assert np.abs(rows - other).max() > 1e-3, "the end of the prefix decides"
+    longer = rolling.infer(observation, np.concatenate([prefix[:1], prefix])).actions[7:]
+    assert not np.array_equal(rows[:-1], longer), "it is told how old the scene is"
     free = policy.infer(observation, prefix[:0]).actions
     assert np.array_equal(rolling.infer(observation, prefix[:0]).actions, free)
+
+
+def test_rolling_forward_needs_a_slot_for_itself(policy: StatePolicy) -> None:
+    processor = MotionProcessor(ROBOT, policy.processor.statistics, HORIZON, 24, 2)
+    with pytest.raises(ValueError, match=r"roll_forward needs the last state slot \(23\) for itself"):
+        StatePolicy(policy.model, processor, policy.metadata, roll_forward=True)
 
 
 @pytest.mark.parametrize(("use_jacobian", "num_candidates"), [(True, 0), (False, 0), (True, 4)])

@@ -9,7 +9,7 @@ import torch
 
 from cerebella.envs.dynamic.intercept import Intercept
 from cerebella.models.attention_mask import action_mask_between
-from cerebella.policies.state_policy import StatePolicy
+from cerebella.policies.state_policy import ROWS_PER_UNIT, StatePolicy
 from cerebella.processing.motion import MotionProcessor
 from cerebella.recipes.state_training import (
     BASE,
@@ -87,7 +87,7 @@ def test_windows_show_what_the_variant_learns_from(processor: MotionProcessor, d
     for batch in (plain, stale):
         assert batch.actions is not None
         assert batch.prefix_length is not None
-        assert batch.actions.shape == (64, HORIZON, 2)
+        assert batch.actions.shape == (64, HORIZON, 32)
         assert batch.input_ids.shape == (64, 0)
     assert plain.prefix_length is not None
     assert stale.prefix_length is not None
@@ -106,14 +106,14 @@ def test_a_rolled_window_begins_where_its_prefix_ends(processor: MotionProcessor
         states, actions = stored["states"], stored["actions"]
     assert actions.shape == (64, HORIZON + TINY.max_prefix, 2)
     absolute = processor.decode(rolled.actions, _raw_states(rolled.state, processor))
-    moves = np.flatnonzero((rolled.state != plain.state).flatten(1).any(dim=1).numpy())
-    assert 40 < len(moves) < 64
-    for i in moves:
-        shift = 1 + int(
-            np.abs(actions[i, : TINY.max_prefix] - _raw_states(rolled.state, processor)[i, :2]).sum(1).argmin()
-        )
+    shifts = (rolled.state[:, 0, -1] * ROWS_PER_UNIT).int().numpy()
+    assert sorted(set(shifts.tolist())) == list(range(TINY.max_prefix + 1))
+    assert not bool(plain.state[:, 0, -1].any())
+    seen = _raw_states(rolled.state, processor)
+    for i, shift in enumerate(shifts.tolist()):
         np.testing.assert_allclose(absolute[i], actions[i, shift : shift + HORIZON], atol=1e-4)
-        np.testing.assert_allclose(_raw_states(rolled.state, processor)[i, 2:], states[i, 2:], atol=1e-4)
+        np.testing.assert_allclose(seen[i, :2], actions[i, shift - 1] if shift else states[i, :2], atol=1e-4)
+        np.testing.assert_allclose(seen[i, 2:], states[i, 2:], atol=1e-4)
 
 
 def _raw_states(state: torch.Tensor, processor: MotionProcessor) -> np.ndarray:

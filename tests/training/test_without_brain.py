@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cerebella.models.state_model import StateModel, state_config
 from cerebella.processing.motion import batch_without_scene
@@ -16,14 +17,14 @@ from cerebella.training.parallel import TrainedModules
 from cerebella.training.sources import TrainingBatch
 from cerebella.training.stages import Stage
 
-CONFIG = state_config(state_dim=4, action_dim=2, horizon=6, hidden_size=32, num_layers=1)
+CONFIG = state_config(state_dim=4, action_dim=8, horizon=6, hidden_size=32, num_layers=1)
 STAGE = Stage(
     name="posttrain_async",
     objective="flow",
     trains=("cerebellum",),
     num_steps=80,
     batch_size=32,
-    learning_rate=1e-2,
+    learning_rate=5e-3,
     num_warmup_steps=5,
     flow_repeats=1,
     async_probability=0.5,
@@ -40,9 +41,9 @@ def _modules() -> TrainedModules:
 def _source() -> Held:
     """Actions that follow from the state."""
     state = torch.randn(64, 1, 4, generator=torch.Generator().manual_seed(1))
-    actions = state[:, :, :2].expand(-1, 6, -1).contiguous()
+    actions = F.pad(state[:, :, :2], (0, 6)).expand(-1, 6, -1).contiguous()
     lengths = torch.zeros(64, dtype=torch.int64)
-    return Held(batch_without_scene(state, torch.ones(64, 6, 2), actions=actions, prefix_length=lengths))
+    return Held(batch_without_scene(state, F.pad(torch.ones(64, 6, 2), (0, 6)), actions=actions, prefix_length=lengths))
 
 
 def test_it_learns_and_is_validated(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_it_learns_and_is_validated(tmp_path: Path) -> None:
     assert run_stages(modules, [source], [STAGE], loop, held_out)
     rows = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
     assert [row["train_step"] for row in rows] == [20, 40, 60, 80]
-    assert rows[-1]["error"] < 0.95 < rows[0]["error"]
+    assert rows[-1]["error"] < 0.4 < rows[0]["error"]
 
 
 def test_what_needs_a_brain_says_so(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def state_config(
     """The geometry of a `StateModel`; its `brain` says only what the cerebellum's own checks and rotations need.
 
     Args:
-        state_dim, action_dim: padded widths, above the largest slot of the embodiment. Others: as in `ModelConfig`.
+        state_dim, action_dim: padded widths, above the largest slot of the embodiment. The output layer is as wide inside as
+            `action_dim`: 2 leave it two numbers to make any direction of, and learning stalls. 32, as in the presets, is fine.
+        Others: as in `ModelConfig`.
 
     Raises:
         ValueError: a field is out of range.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.interfaces import Guidance, PolicyMetadata
@@ -29,6 +30,8 @@ from cerebella.processing.statistics import Statistics
 from cerebella.types import ActionChunk, FloatArray, Observation
 
 MODEL_TYPE = "cerebella_state"
+ROWS_PER_UNIT = 8.0
+"""A policy that is rolled forward reads how far in the last slot of its state, in units of so many rows."""
 FILES = ("config.json", "model.safetensors", "embodiment.json", "statistics.json")
 
 
@@ -41,10 +44,12 @@ class StatePolicy:
         num_flow_steps: Euler steps, 1 or more; None takes the model's own.
         guidance_beta: the largest gain of a guided sampler, above 0.
         roll_forward: the model has learnt to act from where a prefix will leave the robot (`rolled_forward`) and to say
-            what comes behind it. A prefix then moves the state instead of entering the model.
+            what comes behind it. A prefix then moves the state instead of entering the model. The last slot of the model's
+            state, which no dimension of the robot may use, says how many rows it was (`told_how_far`): the scene is as many
+            ticks older than the robot.
 
     Raises:
-        ValueError: fewer than one flow step, or guidance_beta not above 0.
+        ValueError: fewer than one flow step, guidance_beta not above 0, or no free slot for a policy that is rolled forward.
     """
 
     def __init__(
@@ -60,6 +65,11 @@ class StatePolicy:
             raise ValueError(f"num_flow_steps must be 1 or more; got {num_flow_steps}")
         if not guidance_beta > 0:
             raise ValueError(f"guidance_beta must be above 0; got {guidance_beta}")
+        if roll_forward and processor.model_state_dim - 1 in processor.state_slots:
+            raise ValueError(
+                f"roll_forward needs the last state slot ({processor.model_state_dim - 1}) for itself, but "
+                f"{metadata.embodiment.name!r} uses it: make the model's state wider"
+            )
         self.model = model.eval()
         self.processor = processor
         self.metadata = replace(metadata, supports_guidance=True)
@@ -171,9 +181,16 @@ class StatePolicy:
         observations: Sequence[Observation],
         action_prefixes: Sequence[FloatArray],
         noise_of: Sequence[Observation] | None = None,
+        num_rolled: Sequence[int] | None = None,
     ) -> FloatArray:
-        """Decoded rows, float32[n, H, action_dim]; `noise_of`: whose noise, if not that of `observations`."""
+        """Decoded rows, float32[n, H, action_dim].
+
+        Args:
+            noise_of: whose noise, if not that of `observations`. num_rolled: how far each was rolled forward, rows.
+        """
         motion = self.processor.encode_motion(observations, action_prefixes)
+        if num_rolled is not None:
+            motion = motion._replace(state=told_how_far(motion.state, torch.tensor(num_rolled)))
         horizon, width = self.processor.horizon, self.processor.model_action_dim
         noise = [initial_noise(observation, horizon, width) for observation in noise_of or observations]
         context = self.model.encode(batch_without_scene(**motion._asdict()))
@@ -185,7 +202,8 @@ class StatePolicy:
     def _sample_behind(self, observations: Sequence[Observation], action_prefixes: Sequence[FloatArray]) -> FloatArray:
         """The prefix, then what the model does where the prefix will leave the robot; as `_sample`."""
         rolled = [self._rolled(*each) for each in zip(observations, action_prefixes, strict=True)]
-        behind = self._sample(rolled, [self._nothing] * len(rolled), noise_of=observations)
+        num_rolled = [len(prefix) for prefix in action_prefixes]
+        behind = self._sample(rolled, [self._nothing] * len(rolled), noise_of=observations, num_rolled=num_rolled)
         whole = [np.concatenate([prefix, rows]) for prefix, rows in zip(action_prefixes, behind, strict=True)]
         return np.stack([rows[: self.processor.horizon] for rows in whole])
 
@@ -197,3 +215,10 @@ class StatePolicy:
         if not len(prefix):
             return observation
         return replace(observation, state=rolled_forward(robot, observation.state[None], prefix[-1:])[0])
+
+
+def told_how_far(state: Tensor, num_rows: Tensor) -> Tensor:
+    """Model states float32[n, 1, S] whose last slot says how many rows they were rolled forward; num_rows: int64[n]."""
+    told = state.clone()
+    told[:, 0, -1] = num_rows.to(state) / ROWS_PER_UNIT
+    return told

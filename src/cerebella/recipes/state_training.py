@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cerebella.batch import Batch
 from cerebella.envs.dynamic.task import Task
@@ -22,7 +23,7 @@ from cerebella.envs.dynamic.windows import expert_windows
 from cerebella.interfaces import PolicyMetadata
 from cerebella.models.config import MaskVariant, ModelConfig
 from cerebella.models.state_model import StateModel, state_config
-from cerebella.policies.state_policy import StatePolicy
+from cerebella.policies.state_policy import StatePolicy, told_how_far
 from cerebella.processing.actions import rolled_forward, to_relative
 from cerebella.processing.motion import MotionProcessor, batch_without_scene
 from cerebella.processing.statistics import measure_statistics
@@ -34,7 +35,9 @@ from cerebella.training.stages import Stage, StageName
 from cerebella.types import FloatArray
 
 BASE = "base"
-STATE_DIM = 32
+STATE_DIM, ACTION_DIM = 33, 32
+"""Padded widths: as in every preset, and one slot of the state for `told_how_far`. The last layer of the model is as wide
+inside as its output: with a narrow one it learns next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class StateTraining:
         max_prefix: longest prefix, rows; below the horizon.
         width, num_layers, num_flow_steps: of the model.
         num_threads: of the CPU. save_every: steps between two checkpoints.
-        stop_after: end after so many steps; the next call continues.
+        stop_after: end after so many steps of the base, or of the variant, in one call; the next call continues.
 
     Raises:
         ValueError: an unknown variant, or a prefix that fills a chunk.
@@ -106,9 +109,9 @@ class StateTraining:
     num_windows: int = 60_000
     base_steps: int = 2000
     variant_steps: int = 600
-    batch_size: int = 128
-    base_rate: float = 2e-3
-    variant_rate: float = 1e-3
+    batch_size: int = 64
+    base_rate: float = 4e-3
+    variant_rate: float = 2e-3
     max_prefix: int = 8
     width: int = 64
     num_layers: int = 3
@@ -168,25 +171,31 @@ def encoded_windows(training: StateTraining, variant: Variant, processor: Motion
     """All windows of a run as the model sees them, with targets; each has `horizon` rows."""
     states, actions, committed = _windows(training, variant.stale_share, directory)
     horizon = training.horizon
+    num_rolled = np.zeros(len(states), dtype=np.int64)
     if variant.roll_forward:
-        states, actions = _behind_a_prefix(training, states, actions)
+        states, actions, num_rolled = _behind_a_prefix(training, states, actions)
     actions = np.ascontiguousarray(actions[:, :horizon])
     targets = processor.encode_targets(states, actions, np.ones(actions.shape, dtype=np.bool_))
+    targets = targets._replace(state=told_how_far(targets.state, torch.from_numpy(num_rolled)))
     return batch_without_scene(**targets._asdict(), prefix_length=torch.from_numpy(committed.astype(np.int64)))
 
 
-def _behind_a_prefix(training: StateTraining, states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Windows that begin 0..max_prefix rows later, seen from where those rows will leave the robot."""
+def _behind_a_prefix(
+    training: StateTraining, states: FloatArray, actions: FloatArray
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """Windows that begin 0..max_prefix rows later, seen from where those rows will leave the robot; how many rows."""
     generator = np.random.default_rng([training.seed, training.horizon])
     shift = generator.integers(0, training.max_prefix + 1, len(states))
     rows = shift[:, None] + np.arange(training.horizon)
     last = np.take_along_axis(actions, np.maximum(shift - 1, 0)[:, None, None], axis=1)[:, 0]
     moved = rolled_forward(training.task.state_embodiment, states, last)
     seen = np.where((shift > 0)[:, None], moved, states).astype(np.float32)
-    return seen, np.take_along_axis(actions, rows[..., None], axis=1)
+    return seen, np.take_along_axis(actions, rows[..., None], axis=1), shift
 
 
-def _windows(training: StateTraining, stale_share: float, directory: Path) -> tuple[FloatArray, FloatArray, np.ndarray]:
+def _windows(
+    training: StateTraining, stale_share: float, directory: Path
+) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
     """States, actions with `horizon + max_prefix` rows, and committed lengths; from the file if there is one."""
     kind = "windows" if not stale_share else "stale-windows"
     path = directory / f"{training.path(kind)}.npz"
@@ -214,18 +223,14 @@ def measure_processor(training: StateTraining, directory: Path) -> MotionProcess
     relative = to_relative(robot, actions[:, : training.horizon], states)
     is_fixed = [not dimension.relative for dimension in robot.actions]
     statistics = measure_statistics(relative, states, robot.name, robot.control_mode, is_fixed)
-    return MotionProcessor(robot, statistics, training.horizon, STATE_DIM, _model_action_dim(training))
-
-
-def _model_action_dim(training: StateTraining) -> int:
-    return 1 + max(dimension.slot or 0 for dimension in training.task.embodiment.actions)
+    return MotionProcessor(robot, statistics, training.horizon, STATE_DIM, ACTION_DIM)
 
 
 def model_config(training: StateTraining, variant: Variant) -> ModelConfig:
     """The model's geometry and attention rule."""
     return state_config(
         STATE_DIM,
-        _model_action_dim(training),
+        ACTION_DIM,
         training.horizon,
         variant.mask_variant,
         variant.window,
