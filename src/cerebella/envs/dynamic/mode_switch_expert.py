@@ -17,7 +17,7 @@ from cerebella.types import BoolArray, FloatArray
 OBSTACLE_RADIUS_M, GRIPPER_RADIUS_M = 0.028, 0.012
 CONTACT_M = OBSTACLE_RADIUS_M + GRIPPER_RADIUS_M
 """Distance of the centres at which they touch."""
-CLEARANCE_M = CONTACT_M + 0.013
+CLEARANCE_M = CONTACT_M + 0.020
 """How far the expert's way stays from the obstacle's centre."""
 COMMIT_S = 0.05
 """How far ahead the velocity is followed to see on which side the gripper is."""
