@@ -145,7 +145,8 @@ def test_the_perturbation_calls_for_another_command_at_once() -> None:
         is_now = disturbed.perturbation_tick == tick
         turn_deg[is_now] = np.degrees(np.abs(angle))[is_now]
         plain, disturbed = (TASK.step(s, c) for s, c in zip((plain, disturbed), commands, strict=True))
-    assert turn_deg.min() > 15.0
+    assert turn_deg.min() > 8.0
+    assert np.quantile(turn_deg, 0.05) > 15.0
 
 
 def expert(environment: Environment) -> DynamicExpert[ModeSwitchState]:
