@@ -186,7 +186,9 @@ def test_wrong_use_is_refused() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown mode 'async'; known modes: sync, naive, ensemble, guided, guided_identity"):
+    with pytest.raises(
+        ValueError, match="unknown mode 'async'; known modes: sync, naive, ensemble, guided, guided_identity"
+    ):
         ExecutorConfig("async", 4)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="max_consecutive_failures must be 1 or more; got 0"):
         ExecutorConfig("sync", 4, max_consecutive_failures=0)

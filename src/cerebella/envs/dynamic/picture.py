@@ -52,9 +52,10 @@ class Picture:
         is_visible: BoolArray | None = None,
     ) -> None:
         """A circle drawn with a line of `line_m`."""
+        half_m = np.float32(line_m / 2)
         reach_m = np.max(radius_m) + line_m / 2
         where, dx, dy = self._patch(centre, reach_m, reach_m)
-        self._blend(where, np.abs(np.sqrt(dx**2 + dy**2) - _column(radius_m)) - line_m / 2, colour, is_visible)
+        self._blend(where, np.abs(np.sqrt(dx**2 + dy**2) - _column(radius_m)) - half_m, colour, is_visible)
 
     def box(
         self,
