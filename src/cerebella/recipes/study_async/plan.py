@@ -15,7 +15,7 @@ from cerebella.recipes.study_async.recipe import BURST, StudyAsyncRecipe
 
 @dataclass(frozen=True)
 class Costs:
-    """CPU seconds on one thread, from a pilot; per horizon row where it matters.
+    """CPU seconds on one thread, from the first hundred cells.
 
     Args:
         base: the base of all variants at H = 16, trained with the first of them. variant: each of them. reweighted: one with
@@ -24,13 +24,13 @@ class Costs:
         trap: one trap cell. longer: factor on everything at H = 30.
     """
 
-    base: float = 190.0
-    variant: float = 55.0
-    reweighted: float = 100.0
-    rollout: float = 6.0
-    guided: float = 9.0
-    best_of_n: float = 23.0
-    trap: float = 1.5
+    base: float = 95.0
+    variant: float = 30.0
+    reweighted: float = 58.0
+    rollout: float = 3.5
+    guided: float = 6.5
+    best_of_n: float = 16.0
+    trap: float = 2.5
     longer: float = 1.8
 
 
@@ -46,8 +46,8 @@ def policies(recipe: StudyAsyncRecipe) -> list[PolicyName]:
         PolicyName(task, horizon, variant, seed)
         for horizon in recipe.horizons
         for seed in recipe.seeds
-        for variant in variants_of(recipe.methods)
-        for task in recipe.tasks
+        for variant in variants_of(recipe.methods_at(horizon))
+        for task in recipe.tasks_at(horizon)
     ]
 
 
@@ -61,7 +61,8 @@ def own_policies(recipe: StudyAsyncRecipe) -> list[PolicyName]:
 
 def methods_of(recipe: StudyAsyncRecipe, policy: PolicyName) -> list[Method]:
     """The methods that run on this policy."""
-    return [METHODS[name] for name in recipe.methods if METHODS[name].variant == policy.variant]
+    names = recipe.methods_at(policy.horizon)
+    return [METHODS[name] for name in names if METHODS[name].variant == policy.variant]
 
 
 def rollouts(recipe: StudyAsyncRecipe, policy: PolicyName) -> Iterator[tuple[RolloutName, RolloutName]]:
@@ -111,7 +112,7 @@ def cost_s(recipe: StudyAsyncRecipe, name: Name) -> float:
     costs = COSTS if recipe.observation == "state" else PIXEL_COSTS
     longer = costs.longer if name.horizon > 16 else 1.0
     if isinstance(name, PolicyName):
-        first = costs.base if name.variant == variants_of(recipe.methods)[0] else 0.0
+        first = costs.base if name.variant == variants_of(recipe.methods_at(name.horizon))[0] else 0.0
         return longer * (first + (costs.reweighted if name.variant in _REWEIGHTED else costs.variant))
     if isinstance(name, TrapName):
         return longer * costs.trap * recipe.num_stale_windows / 512
@@ -166,6 +167,13 @@ def left_out(recipe: StudyAsyncRecipe) -> list[tuple[str, str]]:
             )
         if recipe.horizons[1:]:
             found.append((f"other execute horizons at H = {_join(recipe.horizons[1:])}", "cost"))
+    for horizon in recipe.horizons[1:]:
+        for what, whole, kept in (
+            ("tasks", recipe.tasks, recipe.longer_tasks),
+            ("methods", recipe.methods, recipe.longer_methods),
+        ):
+            if rest := [value for value in whole if value not in kept]:
+                found.append((f"{what} {_join(rest)} at H = {horizon}", "cost"))
     return found
 
 

@@ -28,6 +28,7 @@ class StudyAsyncRecipe:
         out: folder for `cells/` and `policies/`.
         page: the page to write; its pictures, table and bundle go into the folder of the same name beside it.
         tasks: of the dynamic suite, without `dynamic/`. horizons: rows of a chunk, H. Half of it is executed.
+        longer_tasks, longer_methods: only these are run at the horizons behind the first: the whole table would be too much.
         methods: see `methods`. delays: ticks between an observation and its reply. with_burst: also under a trace with
             bursts of latency.
         other_horizons: execute horizons beside H / 2, at the first of `horizons` only, under `other_delays`, for
@@ -56,6 +57,18 @@ class StudyAsyncRecipe:
     methods: tuple[str, ...] = tuple(METHODS)
     delays: tuple[int, ...] = (0, 2, 4, 6, 8)
     with_burst: bool = True
+    longer_tasks: tuple[str, ...] = ("jammed_drawer", "mode_switch", "intercept")
+    longer_methods: tuple[str, ...] = (
+        "sync",
+        "naive",
+        "guided",
+        "clean",
+        "band",
+        "lambda",
+        "all",
+        "stale",
+        "all_stale",
+    )
     other_horizons: tuple[int, ...] = (4, 12)
     other_delays: tuple[int, ...] = (4,)
     other_methods: tuple[str, ...] = ("naive", "clean", "all")
@@ -100,6 +113,14 @@ class StudyAsyncRecipe:
                 raise ValueError(f"{name} must be 1 or more; got {value}")
         if not 0 <= self.part < self.num_parts:
             raise ValueError(f"part must be in 0..{self.num_parts - 1} (num_parts {self.num_parts}); got {self.part}")
+
+    def tasks_at(self, horizon: int) -> tuple[str, ...]:
+        """The tasks that are run with chunks of `horizon` rows."""
+        return tuple(t for t in self.tasks if horizon == self.horizons[0] or t in self.longer_tasks)
+
+    def methods_at(self, horizon: int) -> tuple[str, ...]:
+        """The methods that are run with chunks of `horizon` rows."""
+        return tuple(m for m in self.methods if horizon == self.horizons[0] or m in self.longer_methods)
 
     @property
     def cells(self) -> Path:
