@@ -22,17 +22,21 @@ class DelayTrace:
 
     Args:
         name: for results. ticks: delays of consecutive requests, from the observation to the arrival; 0 or more.
-        initial: what an executor promises before it has measured anything, ticks.
+        initial: what an executor promises before it has measured anything, ticks. margin: what it adds to what it has
+            measured (`runtime.delay`).
 
     Raises:
-        ValueError: no delay, or one below 0.
+        ValueError: no delay, or a number below 0.
     """
 
     name: str
     ticks: tuple[int, ...]
     initial: int
+    margin: int = 1
 
     def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"margin must be 0 or more ticks; got {self.margin}")
         if not self.ticks or min(self.ticks) < 0 or self.initial < 0:
             lowest = min(self.ticks, default=None)
             raise ValueError(f"a delay must be 0 or more ticks; got {lowest} (initial {self.initial})")
@@ -49,9 +53,10 @@ class DelayTrace:
         return float(np.mean(self.ticks))
 
 
-def constant_trace(delay: int) -> DelayTrace:
-    """The same delay every time. Above 0 the estimator's margin of one tick holds from the start."""
-    return DelayTrace(f"{delay} {'tick' if delay == 1 else 'ticks'}", (delay,), delay + 1 if delay > 0 else 0)
+def constant_trace(delay: int, margin: int = 1) -> DelayTrace:
+    """The same delay every time. Above 0 the estimator's margin holds from the start."""
+    name = f"{delay} {'tick' if delay == 1 else 'ticks'}"
+    return DelayTrace(name, (delay,), delay + margin if delay > 0 else 0, margin)
 
 
 def jitter_trace(mean: int, spread: int, num_requests: int = 5000, seed: int = 0) -> DelayTrace:
@@ -68,17 +73,17 @@ def jitter_trace(mean: int, spread: int, num_requests: int = 5000, seed: int = 0
     return _measured(f"jitter {mean} +- {spread} ticks", ticks)
 
 
-def burst_trace(law: LatencyLaw = BURST_80MS, policy_hz: float = 30.0) -> DelayTrace:
+def burst_trace(law: LatencyLaw = BURST_80MS, policy_hz: float = 30.0, margin: int = 1) -> DelayTrace:
     """Latencies of `runtime.instruments.latency` in ticks of the policy rate, a part of a tick counted as a whole one.
 
     The default law is log-normal around 80 ms, and 2 % of the requests lie in bursts that take 100 to 400 ms longer.
     """
     period_s = 1.0 / policy_hz
     trace = generate(law)
-    return _measured(BURST, np.array([to_ticks(trace(number), period_s) for number in range(law.num_samples)]))
+    return _measured(BURST, np.array([to_ticks(trace(number), period_s) for number in range(law.num_samples)]), margin)
 
 
-def _measured(name: str, ticks: np.ndarray) -> DelayTrace:
+def _measured(name: str, ticks: np.ndarray, margin: int = 1) -> DelayTrace:
     """A trace whose episodes begin with the promise that a long run would have come to: the 95 % point and a margin."""
     high = int(np.quantile(ticks, 0.95, method="higher"))
-    return DelayTrace(name, tuple(ticks.tolist()), high + 1 if high else 0)
+    return DelayTrace(name, tuple(ticks.tolist()), high + margin if high else 0, margin)

@@ -211,7 +211,7 @@ class _Run:
         self._seed = seed
         self._clock = VirtualClock()
         self._recorder = _ChunkRecorder(VirtualTransport(queue, lambda number: delays(seed, number)))
-        estimator = DelayEstimator(initial=delays.initial)
+        estimator = DelayEstimator(initial=delays.initial, margin=delays.margin)
         self._executor = Executor(policy.metadata, config, self._recorder, estimator)
         self._prompt = ""
         self._observation: Observation | None = None

@@ -46,8 +46,9 @@ def test_cells_of_a_policy() -> None:
     rollouts = [cell for cell in cells if isinstance(cell, RolloutName)]
     assert {(cell.execute_horizon, cell.delay) for cell in rollouts} == {
         *((8, delay) for delay in (0, 2, 4, 6, 8, "burst")),
-        (4, 4),
-        (12, 4),
+        *((4, delay) for delay in (2, 4)),
+        *((6, delay) for delay in (2, 4, 6)),
+        *((12, delay) for delay in (2, 4)),
     }
     assert [cell.perturbation for cell in rollouts[:4]] == [False, True, False, True]
     assert sum(cell.kind == "trap" for cell in cells) == 2

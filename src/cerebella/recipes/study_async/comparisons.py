@@ -1,7 +1,7 @@
 """Is a trick better than without it? Paired by episode, corrected for the number of questions.
 
-Two questions: each trick against `clean` (what does it add to clean prefixes?), and `clean` against `naive` (what do
-clean prefixes add?). Each is asked twice:
+Two questions: each trick against `clean` (what does it add to clean prefixes?), and training with prefixes against
+`naive` (what do prefixes add?). Each is asked twice:
 
     in detail   per task, delay and perturbation: McNemar's exact test on all pairs of episodes (same training seed, same
                 episode), with the Agresti-Min interval. Family for Holm's correction: all tests of this question at one
@@ -27,7 +27,10 @@ from cerebella.evaluation.statistics import bootstrap_interval, compare_paired, 
 from cerebella.recipes.study_async.methods import TRICKS
 from cerebella.recipes.study_async.summary import Row
 
-QUESTIONS: tuple[tuple[str, str], ...] = (("clean", "naive"), *((trick, "clean") for trick in TRICKS))
+QUESTIONS: tuple[tuple[str, str], ...] = (
+    *((method, "naive") for method in ("clean", "all", "stale", "stale_exact")),
+    *((trick, "clean") for trick in TRICKS),
+)
 """(method, what it is compared with)."""
 
 

@@ -1,6 +1,6 @@
 """The pictures of the page. Each function takes rows of the summary and returns a Matplotlib `Figure`, or None without rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -35,8 +35,20 @@ COLOURS = {
     "stale": "#16a34a",
     "all_stale": "#dc2626",
     "roll_forward": "#d946ef",
+    "clean_exact": "#0f766e",
+    "stale_exact": "#16a34a",
 }
-_DASHED = ("sync", "guided_identity", "offset", "hide", "reweight", "released", "roll_forward")
+_DASHED = (
+    "sync",
+    "guided_identity",
+    "offset",
+    "hide",
+    "reweight",
+    "released",
+    "roll_forward",
+    "clean_exact",
+    "stale_exact",
+)
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -154,36 +166,33 @@ def reaction_times(rows: Sequence[Row], horizon: int, group: str, delays: Sequen
 
 
 def execute_horizons(rows: Sequence[Row], horizon: int, methods: Sequence[str], delays: Sequence[int]) -> Figure | None:
-    """Success against the execute horizon with Wilson intervals: a column per task, undisturbed above, disturbed below."""
-    chosen = [r for r in rows if r.horizon == horizon and r.method in methods and r.delay in delays]
-    if len({r.execute_horizon for r in chosen}) < 2:
+    """Undisturbed success against the execute horizon with Wilson intervals: a column per task, a line per delay."""
+    chosen = [
+        r for r in rows if r.horizon == horizon and r.method in methods and r.delay in delays and not r.perturbation
+    ]
+    horizons = sorted({r.execute_horizon for r in chosen})
+    if len(horizons) < 2:
         return None
     tasks = _tasks(chosen)
-    horizons = sorted({r.execute_horizon for r in chosen})
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.45 * len(tasks) + 0.6, 4.4), layout="constrained")
-        grid = figure.subplots(2, len(tasks), sharex=True, sharey=True, squeeze=False)
+        figure = Figure(figsize=(2.45 * len(tasks) + 0.6, 1.9 * len(delays) + 0.6), layout="constrained")
+        grid = figure.subplots(len(delays), len(tasks), sharex=True, sharey=True, squeeze=False)
         for column, task in enumerate(tasks):
-            for line, perturbation in enumerate((False, True)):
+            for line, delay in enumerate(delays):
                 axes: Axes = grid[line, column]
                 for method in methods:
-                    for delay, style in zip(delays, ("-", "--", ":"), strict=False):
-                        here = [
-                            r
-                            for r in chosen
-                            if (r.task, r.perturbation, r.method, r.delay) == (task, perturbation, method, delay)
-                        ]
-                        if here:
-                            _draw_band(axes, here, [r.execute_horizon for r in here], COLOURS[method], style)
+                    here = [r for r in chosen if (r.task, r.method, r.delay) == (task, method, delay)]
+                    if here:
+                        _draw_band(axes, here, [r.execute_horizon for r in here], COLOURS[method], _dash(method))
                 axes.set_ylim(-3, 103)
                 axes.set_xticks(horizons)
                 if line == 0:
                     axes.set_title(task)
-                else:
+                if line == len(delays) - 1:
                     axes.set_xlabel("execute horizon, rows")
                 if column == 0:
-                    axes.set_ylabel(f"success, %\n{'disturbed' if perturbation else 'undisturbed'}")
-        _legend(figure, [m for m in methods if any(r.method == m for r in chosen)], solid=True)
+                    axes.set_ylabel(f"success, %\ndelay {delay}")
+        _legend(figure, [m for m in methods if any(r.method == m for r in chosen)])
         return figure
 
 
@@ -212,9 +221,8 @@ def _draw_steps(axes: Axes, shares: np.ndarray, colour: str, style: Any, width: 
     axes.step([*x, 99.0], [*total, total[-1]], where="post", color=colour, linestyle=style, linewidth=width)
 
 
-def _legend(figure: Figure, methods: Sequence[str], more: Sequence[Line2D] = (), solid: bool = False) -> None:
-    style: Callable[[str], Any] = (lambda _: "-") if solid else _dash
-    handles = [Line2D([], [], color=COLOURS[m], linestyle=style(m), linewidth=2, label=m) for m in methods]
+def _legend(figure: Figure, methods: Sequence[str], more: Sequence[Line2D] = ()) -> None:
+    handles = [Line2D([], [], color=COLOURS[m], linestyle=_dash(m), linewidth=2, label=m) for m in methods]
     figure.legend(handles=[*handles, *more], loc="outside lower center", ncols=min(8, len(handles) + len(more)))
 
 

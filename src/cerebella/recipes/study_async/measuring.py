@@ -86,7 +86,7 @@ class Bench:
         if method is not None:
             settings["mode"] = method.mode
         if isinstance(name, RolloutName):
-            trace = delay_trace(name.delay)
+            trace = delay_trace(name.delay, METHODS[name.method].margin)
             settings |= {
                 "delay": {"name": trace.name, "initial": trace.initial, "ticks": _trace_fingerprint(name.delay)},
                 "execute_horizon": name.execute_horizon,
@@ -139,7 +139,7 @@ class Bench:
             policy,
             lambda: DynamicEnvironment(self.tasks[name.task], self.with_images, name.perturbation),
             executor_config(method.mode, name.execute_horizon),
-            delay_trace(name.delay),
+            delay_trace(name.delay, method.margin),
             episode_seeds(name.seed, self.recipe.num_episodes),
             batch=BATCH,
         )
@@ -176,12 +176,12 @@ def make_bench(recipe: StudyAsyncRecipe) -> Bench:
 
 
 @cache
-def delay_trace(delay: int | str) -> DelayTrace:
+def delay_trace(delay: int | str, margin: int = 1) -> DelayTrace:
     """The delays of a cell: constant ticks, or `burst`."""
     if isinstance(delay, int):
-        return constant_trace(delay)
+        return constant_trace(delay, margin)
     assert delay == BURST
-    return burst_trace()
+    return burst_trace(margin=margin)
 
 
 @cache

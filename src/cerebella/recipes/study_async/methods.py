@@ -13,12 +13,14 @@ class Method:
         mode: of the executor, see `runtime.executor_config.MODES`.
         variant: of the training, see `recipes.state_training.VARIANTS`. Methods of one variant share their policies.
         title: what it is, in a few words.
+        margin: ticks that the promised delay lies above what was measured.
     """
 
     name: str
     mode: str
     variant: str
     title: str
+    margin: int = 1
 
 
 _ALL = (
@@ -39,6 +41,8 @@ _ALL = (
     Method("stale", "prefix", "stale", "clean, with prefixes that an older plan promised among the data"),
     Method("all_stale", "prefix", "all_stale", "all tricks, with such prefixes among the data"),
     Method("roll_forward", "prefix", "roll_forward", "sees the state rolled forward by the prefix"),
+    Method("clean_exact", "prefix", "clean", "clean, promising the measured delay and no tick more", margin=0),
+    Method("stale_exact", "prefix", "stale", "stale, promising the measured delay and no tick more", margin=0),
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 """By name, in the order of the tables."""
@@ -47,10 +51,24 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "modes": ("sync", "naive", "ensemble", "guided", "guided_identity", "best_of_n", "clean", "all"),
     "variants": ("naive", "clean", "offset", "band", "lambda", "hide", "reweight", "all"),
     "data": ("naive", "clean", "stale", "all", "all_stale", "released", "roll_forward"),
+    "margin": ("naive", "clean", "clean_exact", "stale", "stale_exact"),
 }
 """What is drawn in one picture."""
 
-TRICKS = ("offset", "band", "lambda", "hide", "reweight", "all", "released", "stale", "all_stale", "roll_forward")
+TRICKS = (
+    "offset",
+    "band",
+    "lambda",
+    "hide",
+    "reweight",
+    "all",
+    "released",
+    "stale",
+    "all_stale",
+    "roll_forward",
+    "clean_exact",
+    "stale_exact",
+)
 """Methods that are compared with `clean`, on the same episodes."""
 
 VARIANT_ORDER = ("sync", "clean", "all", "band", "lambda", "stale", "all_stale", "offset", "hide", "reweight")

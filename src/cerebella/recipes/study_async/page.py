@@ -18,6 +18,7 @@ from PIL import Image
 from cerebella.evaluation.plots import figure_to_png
 from cerebella.recipes.study_async import budget, comparisons, figures, tables
 from cerebella.recipes.study_async.cells import Cell, gather, read_bundle, write_bundle
+from cerebella.recipes.study_async.methods import GROUPS
 from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
 from cerebella.recipes.study_async.summary import Row, summarise
 from cerebella.recipes.study_async.trap_figures import copy_shares
@@ -93,7 +94,7 @@ class _Study:
         first = self.horizons[0] if self.horizons else 0
         found: dict[str, Figure | None] = {}
         for horizon in self.horizons:
-            for group in ("modes", "variants", "data"):
+            for group in GROUPS:
                 found[f"delay-{group}-h{horizon}.png"] = figures.delay_curves(self.rows, horizon, group)
             for delay in sorted({row.delay for row in self.traps if row.horizon == horizon}):
                 found[f"copy-h{horizon}-d{delay}.png"] = copy_shares(self.traps, horizon, delay)
@@ -170,6 +171,7 @@ class _Study:
                 "modes": "Ways of running",
                 "variants": "The paper's tricks, one at a time",
                 "data": "Other training",
+                "margin": "Promises with and without a spare tick",
             }
             for group, caption in captions.items():
                 yield from self._picture(

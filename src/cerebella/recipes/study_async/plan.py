@@ -88,9 +88,9 @@ def rollouts(recipe: StudyAsyncRecipe, policy: PolicyName) -> Iterator[tuple[Rol
 
 
 def traps(recipe: StudyAsyncRecipe, policy: PolicyName) -> Iterator[TrapName]:
-    """Trap cells of a policy: the modes that look at the running plan."""
+    """Trap cells of a policy: the modes that look at the running plan. Open loop, a margin makes no difference."""
     for method in methods_of(recipe, policy):
-        if method.mode in ("prefix", "guided", "guided_identity"):
+        if method.margin == 1 and method.mode in ("prefix", "guided", "guided_identity"):
             for delay in recipe.trap_delays:
                 if fits(delay, policy.horizon // 2, policy.horizon):
                     yield TrapName(policy.task, policy.horizon, method.name, delay, policy.seed)

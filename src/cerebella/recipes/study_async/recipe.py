@@ -69,9 +69,9 @@ class StudyAsyncRecipe:
         "stale",
         "all_stale",
     )
-    other_horizons: tuple[int, ...] = (4, 12)
-    other_delays: tuple[int, ...] = (4,)
-    other_methods: tuple[str, ...] = ("naive", "clean", "all")
+    other_horizons: tuple[int, ...] = (4, 6, 12)
+    other_delays: tuple[int, ...] = (2, 4, 6)
+    other_methods: tuple[str, ...] = ("naive", "clean", "all", "stale")
     seeds: tuple[int, ...] = (0, 1, 2)
     num_episodes: int = 64
     num_stale_windows: int = 512
