@@ -19,6 +19,8 @@ from cerebella.envs.dynamic.balance_physics import (
 )
 from cerebella.envs.dynamic.planar import TICK_S
 
+from .stale_plans import share_solved
+
 TASK = Balance()
 
 
@@ -169,17 +171,5 @@ def test_commands_keep_their_speed_limit_after_a_kick() -> None:
 
 @pytest.mark.parametrize("perturbation", [False, True])
 def test_stale_plans_lose_the_pole(perturbation: bool) -> None:
-    def share_balanced(staleness: int) -> float:
-        """Rows `staleness` .. `staleness` + 7 of plans from before: what a late chunk plays."""
-        state = TASK.reset(range(200), perturbation)
-        style = TASK.steady_style(200)
-        plan, seen = np.zeros((200, 0, 1), dtype=np.float32), [state] * (staleness + 1)
-        for tick in range(TASK.max_ticks):
-            if tick % 8 == 0:
-                plan = TASK.expert_plan(seen[-1 - staleness], style, staleness + 8)
-            state = TASK.step(state, np.ascontiguousarray(plan[:, staleness + tick % 8]))
-            seen.append(state)
-        return float((state.outcome == BALANCED).mean())
-
-    assert share_balanced(0) >= 0.85
-    assert share_balanced(8) <= 0.6
+    assert share_solved(TASK, 0, perturbation) >= 0.85
+    assert share_solved(TASK, 8, perturbation) <= 0.6

@@ -20,6 +20,8 @@ from cerebella.envs.dynamic.intercept_physics import (
 )
 from cerebella.envs.dynamic.planar import TICK_S
 
+from .stale_plans import share_solved
+
 TASK = Intercept()
 
 
@@ -164,17 +166,5 @@ def test_swings_go_to_either_side() -> None:
 
 @pytest.mark.parametrize("perturbation", [False, True])
 def test_stale_plans_lose_the_puck(perturbation: bool) -> None:
-    def share_caught(staleness: int) -> float:
-        """Rows `staleness` .. `staleness` + 7 of plans from before: what a late chunk plays."""
-        state = TASK.reset(range(200), perturbation)
-        style = TASK.steady_style(200)
-        plan, seen = np.zeros((200, 0, 2), dtype=np.float32), [state] * (staleness + 1)
-        for tick in range(TASK.max_ticks):
-            if tick % 8 == 0:
-                plan = TASK.expert_plan(seen[-1 - staleness], style, staleness + 8)
-            state = TASK.step(state, np.ascontiguousarray(plan[:, staleness + tick % 8]))
-            seen.append(state)
-        return float((state.outcome == CAUGHT).mean())
-
-    assert share_caught(0) >= 0.95
-    assert share_caught(8) <= 0.7
+    assert share_solved(TASK, 0, perturbation) >= 0.95
+    assert share_solved(TASK, 8, perturbation) <= 0.7

@@ -115,7 +115,8 @@ def average(rows: Sequence[Row], choose: Callable[[Row], bool]) -> tuple[float, 
 
 
 def _condition(name: Mapping[str, Any]) -> Condition:
-    return tuple(name[key] for key in ("task", "horizon", "execute_horizon", "method", "delay", "perturbation"))  # type: ignore[return-value]
+    task, horizon, execute_horizon = name["task"], name["horizon"], name["execute_horizon"]
+    return task, horizon, execute_horizon, name["method"], name["delay"], name["perturbation"]
 
 
 def _row(condition: Condition, cells: Sequence[Cell]) -> Row:
