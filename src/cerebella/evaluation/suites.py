@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from tqdm import tqdm
 
 from cerebella.embodiment import Embodiment
-from cerebella.envs.registry import ENVIRONMENTS, make_environment
+from cerebella.envs.registry import ENVIRONMENTS, lockstep_environments, make_environment
 from cerebella.evaluation.delays import BURST, DelayTrace, burst_trace, constant_trace
 from cerebella.evaluation.fingerprint import run_fingerprint
 from cerebella.evaluation.result import check_can_write, make_result, write_result
@@ -100,11 +100,8 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     run = run_fingerprint(config.seed)
     blind = make_environment(config.suite, with_images=False)
     source, metadata = open_policy(config.policy, blind, config.num_flow_steps, config.engine)
-
-    def make() -> Environment:
-        with_images = bool(metadata.embodiment.views)
-        return make_environment(config.suite, with_images=with_images, perturbation=config.perturbation)
-
+    with_images = bool(metadata.embodiment.views)
+    make = lockstep_environments(config.suite, with_images=with_images, perturbation=config.perturbation)
     check_policy(metadata, make().embodiment, config.mode)
     execute_horizon = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
     check_execute_horizon(execute_horizon, metadata.horizon)

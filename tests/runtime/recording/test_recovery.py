@@ -107,17 +107,17 @@ def test_a_file_cut_anywhere_is_a_beginning_of_the_whole(
     assert all(bool(entry.observation.images) == (entry.observation.tick % 3 == 0) for entry in seen)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
-@given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_a_damaged_byte_is_noticed_or_does_no_harm(whole: bytes, tmp_path: Path, share: float, flip: int) -> None:
+def test_a_damaged_byte_is_noticed_or_does_no_harm(whole: bytes, tmp_path: Path) -> None:
     """Either the reader names the file, or every command is as it was (the byte belonged to an index)."""
     path = tmp_path / "damaged.mcap"
-    damaged = bytearray(whole)
-    damaged[int(share * len(whole))] ^= flip
-    path.write_bytes(damaged)
-    recording = read_or_refuse(path)
-    if recording is None:
-        return
-    ticks = [record.tick for record in recording.ticks]
-    assert ticks == list(range(12)) or not recording.is_finished
-    assert all(record.values.tobytes() == bytes(16) for record in recording.ticks)
+    for position in range(0, len(whole), 10):
+        for flip in (1, 66, 128):
+            damaged = bytearray(whole)
+            damaged[position] ^= flip
+            path.write_bytes(damaged)
+            recording = read_or_refuse(path)
+            if recording is None:
+                continue
+            ticks = [record.tick for record in recording.ticks]
+            assert ticks == list(range(12)) or not recording.is_finished, (position, flip)
+            assert all(record.values.tobytes() == bytes(16) for record in recording.ticks), (position, flip)

@@ -7,6 +7,7 @@ from typing import Generic
 import numpy as np
 
 from cerebella.embodiment import Embodiment
+from cerebella.envs.dynamic.lockstep import Lockstep
 from cerebella.envs.dynamic.task import S, Task
 from cerebella.interfaces import PolicyMetadata, Status
 from cerebella.types import Action, ActionChunk, FloatArray, Observation
@@ -24,6 +25,8 @@ class DynamicEnvironment(Generic[S]):
         perturbation: disturb the episode once. The same seed without it is the counterfactual twin: identical until that
             tick.
         clock_s: what stamps observations, monotonic seconds; the virtual time tick / control_hz if not given.
+        lockstep: shared with other environments of the same task: a command takes effect when the first of them is looked
+            at, for all in one batch. The numbers are the same.
     """
 
     def __init__(
@@ -32,12 +35,16 @@ class DynamicEnvironment(Generic[S]):
         with_images: bool = True,
         perturbation: bool = False,
         clock_s: Callable[[], float] | None = None,
+        lockstep: Lockstep[S] | None = None,
     ) -> None:
         """See the class."""
         self.task = task
         self.with_images = with_images
         self.perturbation = perturbation
         self._clock_s = clock_s
+        self._lockstep = lockstep or Lockstep(task)
+        self._is_alone = lockstep is None
+        self._is_waiting = False
         self._state: S | None = None
         self._history: dict[int, S] = {}
         self._path_m = 0.0
@@ -49,6 +56,8 @@ class DynamicEnvironment(Generic[S]):
 
     def reset(self, seed: int) -> None:
         """Start the episode that `seed` (0 or above) decides, at tick 0."""
+        if self._is_waiting:
+            self._lockstep.step()
         self._state = self.task.reset([seed], self.perturbation)
         self._history = {0: self._state}
         self._path_m = 0.0
@@ -85,10 +94,10 @@ class DynamicEnvironment(Generic[S]):
                 f"{self.task.name}: the episode is over ({self.task.outcomes[state.outcome[0]]!r}) at tick {tick}; call "
                 "reset"
             )
-        self._state = self.task.step(state, action.values[None])
-        self._path_m += float(np.linalg.norm(self._state.gripper - state.gripper))
-        self._history[tick + 1] = self._state
-        self._history.pop(tick + 1 - _NUM_KEPT_TICKS, None)
+        self._lockstep.wait(state, action.values, self._arrive)
+        self._is_waiting = True
+        if self._is_alone:
+            self._lockstep.step()
 
     def status(self) -> Status:
         """Where the episode stands.
@@ -131,9 +140,20 @@ class DynamicEnvironment(Generic[S]):
         return self._history[tick]
 
     def _current(self) -> S:
+        if self._is_waiting:
+            self._lockstep.step()
         if self._state is None:
             raise ValueError(f"{self.task.name}: call reset(seed) first")
         return self._state
+
+    def _arrive(self, state: S) -> None:
+        assert self._state is not None
+        self._is_waiting = False
+        self._path_m += float(np.linalg.norm(state.gripper - self._state.gripper))
+        self._state = state
+        tick = int(state.tick[0])
+        self._history[tick] = state
+        self._history.pop(tick - _NUM_KEPT_TICKS, None)
 
 
 class DynamicExpert(Generic[S]):

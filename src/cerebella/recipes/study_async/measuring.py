@@ -12,6 +12,7 @@ import numpy as np
 
 from cerebella.embodiment import Embodiment
 from cerebella.envs.dynamic.environment import DynamicEnvironment
+from cerebella.envs.dynamic.lockstep import Lockstep
 from cerebella.envs.dynamic.task import Task
 from cerebella.envs.dynamic.tasks import TASKS
 from cerebella.evaluation.delays import DelayTrace, burst_trace, constant_trace
@@ -133,11 +134,12 @@ class Bench:
 
     def drive(self, policy: Policy, name: RolloutName) -> list[Episode]:
         """The episodes of a cell."""
-        method = METHODS[name.method]
+        method, task = METHODS[name.method], self.tasks[name.task]
         check_policy(policy.metadata, self.robot(name.task), method.mode)
+        lockstep = Lockstep(task)
         return rollout_virtual(
             policy,
-            lambda: DynamicEnvironment(self.tasks[name.task], self.with_images, name.perturbation),
+            lambda: DynamicEnvironment(task, self.with_images, name.perturbation, lockstep=lockstep),
             executor_config(method.mode, name.execute_horizon),
             delay_trace(name.delay, method.margin),
             episode_seeds(name.seed, self.recipe.num_episodes),

@@ -15,7 +15,8 @@ from mcap.stream_reader import breakup_chunk
 from mcap.writer import MCAP0_MAGIC
 
 _HEAD = struct.Struct("<BQ")  # opcode and length of every record
-_DAMAGE = (McapError, struct.error, UnicodeDecodeError, ValueError, zstandard.ZstdError)
+_DAMAGE = (McapError, struct.error, UnicodeDecodeError, ValueError, zstandard.ZstdError, OverflowError, MemoryError)
+"""What the parsers raise for bytes that are no record; the last two for lengths that nothing could have."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,11 @@ def messages(path: Path, state: FileState) -> Iterator[StoredMessage]:
                 elif isinstance(record, Channel):
                     channels[record.id] = record
                 elif isinstance(record, Message):
-                    channel = channels[record.channel_id]
+                    channel = channels.get(record.channel_id)
+                    if channel is None or channel.schema_id not in schemas:
+                        raise ValueError(
+                            f"{path} is damaged: channel {record.channel_id} of a message was never described"
+                        )
                     schema = schemas[channel.schema_id].name
                     yield StoredMessage(channel.topic, schema, record.sequence, record.log_time, record.data)
 
