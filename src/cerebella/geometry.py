@@ -157,6 +157,21 @@ def rot6d_from_matrix(rotation: ArrayLike) -> Array:
     return np.concatenate([r[..., :, 0], r[..., :, 1]], axis=-1)
 
 
+def nearest_rotation(matrix: ArrayLike) -> Array:
+    """The rotation nearest to a matrix in the sum of squares: U diag(1, 1, det(U V^T)) V^T. [..., 3, 3] -> [..., 3, 3].
+
+    The special orthogonal Procrustes solution (Umeyama, 1991). Where several are equally near, such as for zero, it is one of
+    them.
+    """
+    m = np.asarray(matrix, dtype=np.float64)
+    if m.ndim < 2 or m.shape[-2:] != (3, 3):
+        raise ValueError(f"matrix must have the shape [..., 3, 3]; got {list(m.shape)}")
+    _check_finite("matrix", m)
+    u, _, v_transposed = np.linalg.svd(m)
+    u[..., :, 2] *= np.sign(np.linalg.det(u @ v_transposed))[..., None]
+    return u @ v_transposed
+
+
 def transform(rotation: ArrayLike, position: ArrayLike) -> Array:
     """`T_a_b` from `R_a_b` and the position of b's origin in a (m). [..., 3, 3], [..., 3] -> [..., 4, 4]."""
     r = _rotation("rotation", rotation)

@@ -213,6 +213,25 @@ def test_a_filter_owns_the_robot_for_its_ticks_and_hands_back() -> None:
     check_limits(executor)
 
 
+@pytest.mark.parametrize("order", ["pause", "take_over"])
+def test_an_operator_interrupts_a_filter(order: str) -> None:
+    """The filter does not move the robot for one more tick, and its claim is over when the policy drives again."""
+    loop, _, sink = start_loop(lambda k: [2], action_filter=Grasp(60, 40))
+    executor = loop.executor
+    loop.run(70)
+    getattr(executor, order)()
+    loop.run(20)
+    assert set(states(executor)[60:70]) == {"filter"}
+    assert set(states(executor)[70:90]) <= {"stop", "hold"}
+    assert states(executor)[89] == "hold"
+    getattr(executor, {"pause": "resume", "take_over": "hand_back"}[order])()
+    loop.run(60)
+    assert states(executor)[-1] == "run"
+    names = [event.name for event in sink.events if "filter" in event.name]
+    assert names[:2] == ["filter takes over", "filter interrupted"]
+    check_limits(executor)
+
+
 def test_a_filter_that_corrects_breaks_no_limit_and_no_promise() -> None:
     """What it changes was not promised: requests made meanwhile promise nothing."""
 

@@ -19,6 +19,7 @@ from cerebella.cli.plan import Plan
 from cerebella.cli.policies import Convert, Push
 from cerebella.cli.run import Run
 from cerebella.cli.serve import Serve
+from cerebella.cli.touch import touch
 from cerebella.cli.trace import trace
 from cerebella.cli.train import train
 
@@ -41,12 +42,13 @@ COMMANDS: dict[str, tuple[type[Command] | None, str, str]] = {
     "run": (Run, "ENV|ROBOT.json --policy DIR|URL", "drive a robot or a simulated one in real time"),
     "serve": (Serve, "DIR|HUB_ID", "a policy for robots to connect to"),
     "trace": (None, "info|replay|diff|plot|export|recover", "look at recorded runs, replay, compare, draw and export"),
+    "touch": (None, "data", "grasps in simulation, for a hand that feels"),
     "estop": (EStop, "status|latch|reset", "the emergency stop of a robot"),
     "convert": (Convert, "SOURCE DIR --layout policy|released", "write a policy in our layout, or in the released one"),
     "push": (Push, "DIR OWNER/NAME", "upload a policy to a model hub"),
     "doctor": (Doctor, "", "what this machine can do, and what to install"),
 }
-"""Name -> (arguments, usage, one line). `train`, `data` and `trace` read their words themselves."""
+"""Name -> (arguments, usage, one line). `train`, `data`, `touch` and `trace` read their words themselves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +73,8 @@ def _dispatch(words: list[str]) -> int:
         return train(rest)
     if name == "data":
         return data(rest)
+    if name == "touch":
+        return touch(rest)
     if name == "trace":
         return trace(rest)
     arguments = COMMANDS[name][0]

@@ -181,6 +181,9 @@ class Executor(Planner):
     # Moving
 
     def _next_record(self, observation: Observation, position: float, now_s: float) -> TickRecord:
+        if self._takeover_ticks and (self.is_idle or self._is_blocked):  # people and faults come before any filter
+            self._takeover_ticks = 0
+            self._tell("filter interrupted")
         if self.human_values is not None:
             values = self.human_values
             return self._record(position, now_s, "human", self._limiter.follow(values, values), values)

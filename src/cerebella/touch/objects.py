@@ -2,11 +2,12 @@
 
 Frame O of every shape. Plate: x is the normal of its faces, the origin lies in the middle between the faces and of the edge
 that is next to the palm (the plate extends from z = 0 to z = height, out of the hand), y along that edge. Disk: x is its
-axis, the origin is its rim point with the smallest z, in the middle between the faces (the centre is at z = radius). Rod: y
-is its axis, the origin its centre.
+axis, the origin lies in the middle between the faces, `RIM_INSET_M` inside the rim point with the smallest z. Rod: y is its
+axis, the origin its centre.
 
-So in the nominal grasp (`T_wrist_object` = identity) the edge of a plate, the rim of a disk and the line of a rod cross the
-middle of the taxel arrays. Sliding a rod along its axis, turning it about its axis, sliding a plate along its edge and
+So in the nominal grasp (`T_wrist_object` = identity) the edge of a plate and the line of a rod cross the middle of the taxel
+arrays. The rim of a disk is curved: it crosses the thumb's array 3 mm below the middle, those of the middle and ring finger
+2 mm below, and those of the index and little finger 2 to 5 mm above. Disks of less than 90 mm would miss the outer two. Sliding a rod along its axis, turning it about its axis, sliding a plate along its edge and
 spinning a disk change nothing that can be felt, which is why `sampling` leaves these motions out.
 """
 
@@ -19,6 +20,9 @@ from cerebella.geometry import Array
 
 Kind = Literal["plate", "disk", "rod"]
 KINDS: tuple[str, ...] = get_args(Kind)
+
+RIM_INSET_M = 3e-3
+"""From the origin of a disk to the rim, so that the rim crosses all five arrays; the centre is at z = radius - 3 mm."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,21 @@ class Shape:
             if not 1e-3 <= getattr(self, name) <= 0.2:
                 raise ValueError(f"{self.name}: {name} must be in 0.001..0.2 m; got {getattr(self, name)}")
 
+    @property
+    def centre_z_m(self) -> float:
+        """The centre of the shape in frame O is (0, 0, this)."""
+        if self.kind == "plate":
+            return self.height_m / 2
+        return self.width_m / 2 - RIM_INSET_M if self.kind == "disk" else 0.0
+
     def signed_distance(self, points: Array) -> Array:
         """Distance of points in frame O to the surface, metres, negative inside. [..., 3] -> [...]. Exact."""
         if self.kind == "plate":
             half = np.array([self.thickness_m, self.width_m, self.height_m]) / 2
-            outside = np.abs(points - np.array([0.0, 0.0, half[2]])) - half
+            outside = np.abs(points - np.array([0.0, 0.0, self.centre_z_m])) - half
             return _of_box(outside)
         if self.kind == "disk":
-            radial = np.hypot(points[..., 1], points[..., 2] - self.width_m / 2) - self.width_m / 2
+            radial = np.hypot(points[..., 1], points[..., 2] - self.centre_z_m) - self.width_m / 2
             return _of_box(np.stack([np.abs(points[..., 0]) - self.thickness_m / 2, radial], axis=-1))
         radial = np.hypot(points[..., 0], points[..., 2]) - self.thickness_m / 2
         return _of_box(np.stack([radial, np.abs(points[..., 1]) - self.width_m / 2], axis=-1))
@@ -87,13 +98,13 @@ def rod(diameter_mm: float, length_mm: float) -> Shape:
 
 SEEN: tuple[Shape, ...] = (
     *(plate(3, 120, 60), plate(5, 110, 50), plate(7, 120, 70), plate(9, 100, 50), plate(12, 120, 60)),
-    *(disk(4, 60), disk(6, 70), disk(8, 80), disk(10, 90), disk(12, 100)),
+    *(disk(4, 90), disk(6, 100), disk(8, 110), disk(10, 120), disk(12, 130)),
     *(rod(6, 120), rod(8, 120), rod(10, 140), rod(13, 120), rod(16, 140)),
 )
 """The fifteen objects that refiners are trained on."""
 UNSEEN: tuple[Shape, ...] = (
     *(plate(4, 110, 60), plate(10, 120, 50)),
-    *(disk(5, 65), disk(9, 85)),
+    *(disk(5, 95), disk(9, 115)),
     *(rod(7, 120), rod(12, 140)),
 )
 """Sizes that no training set holds, between the trained ones."""
