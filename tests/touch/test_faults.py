@@ -1,7 +1,5 @@
 """Every fault of the sensor and the scene in the loop: refused or degraded as documented, and never beyond the bound."""
 
-import math
-
 import numpy as np
 import pytest
 

@@ -40,7 +40,8 @@ def test_a_press_is_as_the_formula_says(world: World, indenter: Indenter, load_n
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("thickness_m", [3e-3, 4e-3, 5e-3])
 def test_an_edge_between_two_rows_is_right_on_average(world: World, thickness_m: float):
-    """A counted area jumps by a row while the edge moves by a pitch. So: all places, one load; none off by more than a row."""
+    """A counted area jumps by a row while the edge moves by a pitch. So: all places, one load; none off by more than a
+    row."""
     ratios = []
     for z_m in PITCH_M * (np.arange(5) / 5 - 0.4):
         indenter = Indenter("edge", thickness_m, z_m=z_m)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from cerebella.touch.fingertip import TIP_SEMI_AXES_M, taxel_positions
 from cerebella.touch.grasp import PITCH_M
-from cerebella.touch.skin import STIFFNESS_N_PER_M, distribute
+from cerebella.touch.skin import STIFFNESS_N_PER_M, distribute, press_in
 
 DISTANCES_M = arrays(np.float64, (3, 4, 5), elements=st.floats(-2e-3, 20e-3))
 FORCES_N = arrays(np.float64, 3, elements=st.floats(0.0, 50.0))
@@ -58,3 +58,19 @@ def test_what_cannot_be_is_refused() -> None:
         distribute(np.zeros((2, 2)), np.array(np.nan))
     with pytest.raises(ValueError, match="stiffness of a taxel must be positive, N/m; got 0"):
         distribute(np.zeros((2, 2)), np.array(1.0), 0.0)
+
+
+def test_a_moved_skin_does_not_drape_over_an_edge() -> None:
+    """A step of 3 mm under a flat skin: beside it, moved skin has nothing under it, although the step is near."""
+    beside_m = np.abs(np.arange(11) - 5.0)[:, None] * PITCH_M * np.ones(9) - 1.5e-3
+
+    def distance_at(shift_m: np.ndarray) -> np.ndarray:
+        below_m = 0.2e-3 - shift_m[:, None, None]
+        outside_m = np.hypot(np.maximum(beside_m, 0.0), np.maximum(below_m, 0.0))
+        return outside_m + np.minimum(np.maximum(beside_m, below_m), 0.0)
+
+    force_n = np.array([20.0])
+    moved, draped = press_in(distance_at, force_n), distribute(distance_at(np.zeros(1)), force_n)
+    assert moved.sum() == pytest.approx(20.0)
+    assert np.flatnonzero(moved[0, :, 4]).tolist() == [4, 5, 6]
+    assert np.flatnonzero(draped[0, :, 4]).tolist() == [3, 4, 5, 6, 7]

@@ -1,4 +1,5 @@
-"""The sphere world as a world: grasps that repeat, rest, carry what the motors give, and look like those of the skin."""
+"""The sphere world as a world: grasps that repeat, rest, carry what the motors give, and look like those of the
+skin."""
 # pyright: reportPrivateUsage=false
 
 import numpy as np

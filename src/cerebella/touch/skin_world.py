@@ -23,7 +23,7 @@ from cerebella.touch.hand_model import (
     place_open,
 )
 from cerebella.touch.objects import Shape
-from cerebella.touch.skin import STIFFNESS_N_PER_M, distribute
+from cerebella.touch.skin import STIFFNESS_N_PER_M, press_in
 
 REACH_M = 0.05
 """An object whose origin is farther from the pinch point is refused."""
@@ -31,6 +31,7 @@ _CLOSE_STEPS, _MORE_STEPS, _MOST_STEPS, _LET_GO_STEPS = 250, 25, 1500, 500
 _AT_REST_RAD_PER_S = 5e-5
 _NUM_BEYOND = 6
 _SIDE_COSINE = 0.5
+_OUT_OF_THE_PAD = np.array([1.0, 0.0, 0.0])
 _THUMB = MOTORS.index("thumb_proximal")
 
 
@@ -57,7 +58,7 @@ class SkinWorld:
     """A `TactileWorld` of more than 100 grasps per second and core.
 
     The hand closes for 0.5 s in steps of 2 ms, and on until all joints are slower than 0.05 mrad/s. Its rigid tips then
-    touch the object in a few points. The normal force of each tip is spread by `skin.distribute` over the taxels, and over
+    touch the object in a few points. The normal force of each tip is spread by `skin.press_in` over the taxels, and over
     the skin around them, as if the array went on for six more rows and columns. What the skin around carries is not felt:
     where a contact lies partly or wholly beside the array, the taxels' sum is less than `tip_forces`. The skin ends where
     the ellipsoid is steeper than 60 degrees; a contact on the side of a tip is not felt at all.
@@ -126,17 +127,23 @@ class SkinWorld:
             raise RuntimeError(f"the grasp became unstable: {shape.name}, T_wrist_object {T_wrist_object.tolist()}")
         at_rest = T_wrist_object.copy() if self.held == "fixed" else _object_pose(hand)
         tip_forces, skin_forces = _contact_forces(hand)
-        distance = np.where(self._is_skin, shape.signed_distance(self._skin_in(inverse(at_rest), hand)), np.inf)
-        forces = _within(distribute(distance, skin_forces, self._stiffness_n_per_m))
+        T_object_wrist = inverse(at_rest)
+
+        def distance_at(shift_m: Array) -> Array:
+            distance_m = shape.signed_distance(self._skin_in(T_object_wrist, hand, shift_m))
+            return np.where(self._is_skin, distance_m, np.inf)
+
+        forces = _within(press_in(distance_at, skin_forces, self._stiffness_n_per_m))
         joints = hand.data.qpos[hand.joints]
         return Grasp(forces.astype(np.float32), joints.astype(np.float32), tip_forces.astype(np.float32), at_rest)
 
-    def _skin_in(self, T_object_wrist: Array, hand: _Hand) -> Array:
-        """The unmoved skin in frame O: float64[5, rows, columns, 3] metres."""
+    def _skin_in(self, T_object_wrist: Array, hand: _Hand, shift_m: Array) -> Array:
+        """The skin in frame O, moved out of the pads by float64[5] metres: float64[5, rows, columns, 3] metres."""
         R_wrist_tip = hand.data.xmat[hand.tip_bodies].reshape(NUM_FINGERS, 1, 3, 3)
         R_object_tip = T_object_wrist[:3, :3] @ R_wrist_tip
         p_object_tip = hand.data.xpos[hand.tip_bodies] @ T_object_wrist[:3, :3].T + T_object_wrist[:3, 3]
-        return self._points @ np.swapaxes(R_object_tip, -1, -2) + p_object_tip[:, None, None]
+        points = self._points + shift_m[:, None, None, None] * _OUT_OF_THE_PAD
+        return points @ np.swapaxes(R_object_tip, -1, -2) + p_object_tip[:, None, None]
 
     def _hand(self, shape: Shape, held: Held) -> _Hand:
         """Compiled once per shape."""
