@@ -91,6 +91,26 @@ def test_rot6d_orthonormalises() -> None:
     np.testing.assert_allclose(rotation, np.eye(3), atol=1e-15)
 
 
+def test_the_nearest_rotation_is_one_and_none_is_nearer() -> None:
+    rng = np.random.default_rng(0)
+    rotations = g.so3_exp(rng.uniform(-3, 3, (50, 3)))
+    np.testing.assert_allclose(g.nearest_rotation(rotations), rotations, atol=1e-12)
+    np.testing.assert_allclose(g.nearest_rotation(2.5 * rotations), rotations, atol=1e-12)
+    bent = rotations + rng.normal(0, 0.5, rotations.shape)
+    assert (np.linalg.det(bent) < 0).any(), "a mirrored matrix has a nearest rotation, too"
+    nearest = g.nearest_rotation(bent)
+    g.so3_log(nearest)  # raises unless they are rotations
+    distance = np.square(nearest - bent).sum(axis=(-2, -1))
+    for size in (1e-3, 0.1, 1.0):
+        others = nearest @ g.so3_exp(size * rng.standard_normal((50, 3)))
+        assert (np.square(others - bent).sum(axis=(-2, -1)) > distance - 1e-12).all()
+    g.so3_log(g.nearest_rotation(np.zeros((3, 3))))
+    with pytest.raises(ValueError, match=r"matrix must have the shape \[\.\.\., 3, 3\]; got \[3\]"):
+        g.nearest_rotation([1.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="matrix must be finite"):
+        g.nearest_rotation(np.full((3, 3), np.nan))
+
+
 @given(poses(), poses(), poses())
 def test_transforms_form_a_group(T_a_b: g.Array, T_b_c: g.Array, T_c_d: g.Array) -> None:
     left = g.compose(g.compose(T_a_b, T_b_c), T_c_d)

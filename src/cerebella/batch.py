@@ -88,3 +88,34 @@ class VisionLanguageBatch(BrainInput):
     def num_counted(self) -> int:
         """Tokens that the loss counts."""
         return int((self.labels != NOT_COUNTED).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class TouchBatch:
+    """Pairs of grasps of one object each: as it is in the hand now, and as it shall be. F fingers, J joints.
+
+    Args:
+        pressures, goal_pressures: float32[B, F, rows, columns], counts / 255.
+        joints, goal_joints: float32[B, J], radians.
+        increment: float32[B, 12], the target, D as in `models.touch_refiner`.
+        pose, goal_pose: float32[B, 12], `T_wrist_object` of both grasps in the same form; what absolute estimates learn.
+    """
+
+    pressures: Tensor
+    joints: Tensor
+    goal_pressures: Tensor
+    goal_joints: Tensor
+    increment: Tensor
+    pose: Tensor
+    goal_pose: Tensor
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Some of the pairs."""
+        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})

@@ -83,7 +83,7 @@ def run_stages(
     With several processes the modules are sharded, and stay so.
 
     Args:
-        modules: see `objectives.trained_modules`. sources: the data of each stage. held_out: for validation, small.
+        modules: see `objectives.trained_modules` and `touch_modules`. sources: the data of each stage. held_out: for validation, small.
 
     Returns:
         True when the last stage is finished; False when `stop_after` ended the call before.
@@ -205,7 +205,7 @@ class _Run:
     def _placed(self, batch: TrainingBatch) -> TrainingBatch:
         """On the device; with a blank picture where many processes must go through the vision tower together."""
         batch = batch.to(self.world.device)
-        model = action_model_of(self.modules)
+        model = None if batch.touch is not None else action_model_of(self.modules)
         if self.world.size == 1 or not isinstance(model, VLA):
             return batch
         config = model.config

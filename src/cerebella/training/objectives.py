@@ -8,12 +8,14 @@ from cerebella.batch import VisionLanguageBatch
 from cerebella.models.action_model import ActionModel
 from cerebella.models.brain import word_losses
 from cerebella.models.choice import ChoiceHeads
+from cerebella.models.touch_refiner import TouchRefiner
 from cerebella.models.vla import VLA
 from cerebella.training.choice_objective import choice_objective
 from cerebella.training.flow_objective import draw_flow, flow_objective
 from cerebella.training.parallel import TrainedModules
 from cerebella.training.sources import TrainingBatch
 from cerebella.training.stages import Objective, Stage
+from cerebella.training.touch_objective import touch_objective
 from cerebella.training.vision_objective import VisionHeads, vision_objective
 
 RobotObjective = Callable[[nn.ModuleDict, TrainingBatch, Stage, tuple[int, ...]], Mapping[str, Tensor]]
@@ -25,6 +27,11 @@ def trained_modules(
     """Everything that the stages of one run touch: the model and the heads that their objectives throw away at the end."""
     heads = {name: head for name, head in (("vision", vision), ("choice", choice)) if head is not None}
     return TrainedModules({"model": model, "heads": nn.ModuleDict(heads)})
+
+
+def touch_modules(refiner: TouchRefiner) -> TrainedModules:
+    """What a run trains whose stages have the objective `touch`."""
+    return TrainedModules({"touch_refiner": refiner, "heads": nn.ModuleDict()})
 
 
 def step_losses(
@@ -39,14 +46,14 @@ def step_losses(
 
     Args:
         seed: (run seed, stage index, step), decides every draw.
-        robot_share: this micro-batch's share of the windows of the process.
+        robot_share: this micro-batch's share of the windows (or pairs of grasps) of the process.
         num_tokens: counted tokens of the whole step, float32[]; None without conversations.
 
     Raises:
         ValueError: the stage needs heads that the modules lack, or the data miss what it learns from.
     """
     losses: dict[str, Tensor] = {}
-    if batch.robot is not None:
+    if batch.num_windows:
         robot = ROBOT_OBJECTIVES[stage.objective](modules, batch, stage, seed)
         losses = {name: value * robot_share for name, value in robot.items()}
     if batch.language is not None:
@@ -75,10 +82,19 @@ def model_of(modules: nn.ModuleDict) -> VLA:
 
 
 def action_model_of(modules: nn.ModuleDict) -> ActionModel:
-    """The model among the trained modules, with or without a brain."""
-    model = modules["model"]
-    assert isinstance(model, ActionModel)
+    """The model among the trained modules, with or without a brain; a ValueError if the run trains another kind."""
+    model = dict(modules.items()).get("model")
+    if not isinstance(model, ActionModel):
+        raise ValueError(f"this needs a model of actions; the run trains {', '.join(modules)}")
     return model
+
+
+def touch_refiner_of(modules: nn.ModuleDict) -> TouchRefiner:
+    """The refiner among the trained modules; a ValueError if there is none."""
+    refiner = dict(modules.items()).get("touch_refiner")
+    if not isinstance(refiner, TouchRefiner):
+        raise ValueError(f"this needs a touch refiner (see touch_modules); the run trains {', '.join(modules)}")
+    return refiner
 
 
 def choice_heads_of(modules: nn.ModuleDict) -> ChoiceHeads:
@@ -108,6 +124,12 @@ def _choice(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, _: tuple
     return choice_objective(model_of(modules), choice_heads_of(modules), batch.robot, stage)
 
 
+def _touch(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, _: tuple[int, ...]) -> Mapping[str, Tensor]:
+    if batch.touch is None:
+        raise ValueError(f"stage {stage.name!r}: the touch objective needs pairs of grasps, but the source gave none")
+    return touch_objective(touch_refiner_of(modules), batch.touch)
+
+
 def _no_robot(_: nn.ModuleDict, __: TrainingBatch, stage: Stage, ___: tuple[int, ...]) -> Mapping[str, Tensor]:
     raise ValueError(f"stage {stage.name!r} learns from conversations alone, but the source gave robot windows")
 
@@ -117,6 +139,7 @@ ROBOT_OBJECTIVES: Mapping[Objective, RobotObjective] = {
     "flow": _flow,
     "choice": _choice,
     "next_token": _no_robot,
+    "touch": _touch,
 }
 
 

@@ -56,7 +56,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 
 def part_of(name: str) -> Part | None:
-    """The part of the model that a parameter of `{"model": ActionModel, "heads": ...}` belongs to; None for the heads."""
+    """The part that a parameter of `objectives.trained_modules` or `touch_modules` belongs to; None for the heads."""
+    if name.startswith("touch_refiner."):
+        return "touch_refiner"
     if name.startswith("model.cerebellum."):
         return "cerebellum"
     if name.startswith("model.brain.model.visual."):

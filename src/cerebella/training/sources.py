@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from cerebella.batch import Batch, VisionLanguageBatch
+from cerebella.batch import Batch, TouchBatch, VisionLanguageBatch
 from cerebella.processing.conversation import ConversationProcessor
 from cerebella.processing.processor import Processor
 from cerebella.training.parallel import World
@@ -17,23 +17,39 @@ from cerebella.types import Conversation, Sample, SceneTruth
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """What one forward and backward pass learns from: robot windows, conversations, or both.
+    """What one forward and backward pass learns from: robot windows, conversations, or both; or pairs of grasps.
 
     Args:
         robot: windows with targets. language: conversations with labels. truth: of the windows' pictures, for `vision`.
         first_window: index of the first of the windows in the whole step's batch; decides their noise.
+        touch: pairs of grasps, for `touch`; alone.
+
+    Raises:
+        ValueError: pairs of grasps beside something else.
     """
 
     robot: Batch | None = None
     language: VisionLanguageBatch | None = None
     truth: SceneTruth | None = None
     first_window: int = 0
+    touch: TouchBatch | None = None
+
+    def __post_init__(self) -> None:
+        if self.touch is not None and (self.robot is not None or self.language is not None):
+            raise ValueError("pairs of grasps cannot share a batch with robot windows or conversations")
+
+    @property
+    def num_windows(self) -> int:
+        """Robot windows or pairs of grasps, whichever it holds."""
+        windows = self.robot if self.touch is None else self.touch
+        return 0 if windows is None else len(windows)
 
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same on another device, pictures as numbers (the truth stays NumPy)."""
         robot = None if self.robot is None else self.robot.to(device)
         language = None if self.language is None else self.language.to(device)
-        return replace(self, robot=robot, language=language)
+        touch = None if self.touch is None else self.touch.to(device)
+        return replace(self, robot=robot, language=language, touch=touch)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,18 @@ from typing import Any, Literal, get_args
 
 from cerebella.models.flow import TIME_LAWS, TimeLaw
 
-StageName = Literal["warmup_vision", "pretrain_brain", "pretrain_cerebellum", "posttrain_sync", "posttrain_async"]
-Objective = Literal["vision", "flow", "choice", "next_token"]
-Part = Literal["vision", "language", "embeddings", "cerebellum"]
+StageName = Literal[
+    "warmup_vision", "pretrain_brain", "pretrain_cerebellum", "posttrain_sync", "posttrain_async", "train_touch"
+]
+Objective = Literal["vision", "flow", "choice", "next_token", "touch"]
+Part = Literal["vision", "language", "embeddings", "cerebellum", "touch_refiner"]
 PrefixLaw = Literal["half_zero_uniform", "uniform_0_to_max"]
 PrefixDraw = Literal["sample", "batch"]
 DecayRule = Literal["matrices", "released"]
 STAGE_NAMES: tuple[str, ...] = get_args(StageName)
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
 PARTS: tuple[str, ...] = get_args(Part)
+BRAIN_PARTS: tuple[str, ...] = ("vision", "language", "embeddings")
 _CHOICES = {
     "prefix_law": get_args(PrefixLaw),
     "prefix_draw": get_args(PrefixDraw),
@@ -40,7 +43,8 @@ class Stage:
     Args:
         name: one of `STAGE_NAMES`; written into the policy's history.
         objective: what robot data teaches. `vision` supervises every vision token from simulator truth; `choice` is
-            Choice Policies; `flow` is flow matching; `next_token` is language alone, without robot data.
+            Choice Policies; `flow` is flow matching; `next_token` is language alone, without robot data; `touch` is the
+            wrist increment between two grasps (`models.touch_refiner`), whose windows are pairs of grasps.
         trains: parts whose weights move; the rest is frozen. Without any part of the brain its pass needs no gradient.
         num_steps, batch_size: optimiser steps; windows per step, over all processes.
         learning_rate: peak; reached after `num_warmup_steps` linear steps, then a cosine down to
@@ -158,7 +162,7 @@ class Stage:
     @property
     def trains_brain(self) -> bool:
         """True if any part of the brain moves; its pass then needs a gradient."""
-        return any(part != "cerebellum" for part in self.trains)
+        return any(part in BRAIN_PARTS for part in self.trains)
 
     @property
     def fingerprint(self) -> str:

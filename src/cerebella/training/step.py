@@ -41,7 +41,7 @@ def train_on(
     Raises:
         FloatingPointError: a gradient is no number any more.
     """
-    num_windows = sum(len(batch.robot) for batch in batches if batch.robot is not None)
+    num_windows = sum(batch.num_windows for batch in batches)
     num_tokens = None
     if any(batch.language is not None for batch in batches):
         count = sum(batch.language.num_counted for batch in batches if batch.language is not None)
@@ -51,7 +51,7 @@ def train_on(
     with attention(precision, world.device):
         for position, batch in enumerate(batches):
             accumulate(modules, is_last=position + 1 == len(batches))
-            share = 0.0 if batch.robot is None else len(batch.robot) / num_windows
+            share = batch.num_windows / num_windows if num_windows else 0.0
             with autocast(precision, world.device):
                 losses = modules(partial(step_losses, modules, batch, stage, seed, share, num_tokens))
             losses["loss"].backward()

@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from cerebella.batch import Batch
 from cerebella.models.choice import choose, propose
 from cerebella.models.flow import rows_are_noisy
-from cerebella.training.objectives import action_model_of, choice_heads_of, model_of, next_token_loss
+from cerebella.training.objectives import (
+    action_model_of,
+    choice_heads_of,
+    model_of,
+    next_token_loss,
+    touch_refiner_of,
+)
 from cerebella.training.sources import TrainingBatch
 from cerebella.training.stages import Stage
+from cerebella.training.touch_objective import touch_errors
 
 _NUM_DRAWN = 6
 
@@ -30,6 +37,7 @@ class Validation:
             units (spreads of the statistics); a row without any is NaN. None where the objective predicts no chunk.
         next_token: mean loss per counted token; None without conversations.
         predicted, actions, action_mask: of the first window, float32[H, A], for `draw_chunk`.
+        touch: errors of the wrist increment by name, see `touch_errors`; None without pairs of grasps.
     """
 
     row_errors: Tensor | None
@@ -37,6 +45,7 @@ class Validation:
     predicted: Tensor | None = None
     actions: Tensor | None = None
     action_mask: Tensor | None = None
+    touch: Mapping[str, float] | None = None
 
     def to_row(self) -> dict[str, object]:
         """For JSON."""
@@ -46,12 +55,12 @@ class Validation:
             row["error"] = self.row_errors.nanmean().item()
         if self.next_token is not None:
             row["next_token"] = self.next_token
-        return row
+        return row | dict(self.touch or {})
 
 
 @torch.no_grad()
 def validate(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, seed: int) -> Validation:
-    """Predict held-out chunks as at run time (a committed prefix is given, nothing is hidden) and compare.
+    """Predict held-out chunks as at run time (a committed prefix is given, nothing is hidden) and compare; or increments.
 
     Args:
         batch: on the model's device. seed: decides the noise, the same at every validation.
@@ -60,6 +69,8 @@ def validate(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, seed: i
     if batch.language is not None:
         count = torch.tensor(float(batch.language.num_counted), device=batch.language.labels.device)
         next_token = next_token_loss(model_of(modules), batch.language, count).item()
+    if batch.touch is not None:
+        return Validation(None, next_token, touch=touch_errors(touch_refiner_of(modules), batch.touch))
     predict = _PREDICTIONS.get(stage.objective)
     if batch.robot is None or predict is None:
         return Validation(None, next_token)
@@ -71,8 +82,8 @@ def validate(modules: nn.ModuleDict, batch: TrainingBatch, stage: Stage, seed: i
         counts = counts * rows_are_noisy(robot.prefix_length, counts.shape[1])
     error = (predicted - robot.actions).abs() * counts
     row_errors = error.sum(dim=(0, 2)) / counts.sum(dim=(0, 2))
-    first = (x[0].cpu() for x in (predicted, robot.actions, robot.action_mask))
-    return Validation(row_errors.cpu(), next_token, *first)
+    predicted, actions, action_mask = (x[0].cpu() for x in (predicted, robot.actions, robot.action_mask))
+    return Validation(row_errors.cpu(), next_token, predicted, actions, action_mask)
 
 
 def draw_chunk(validation: Validation, path: Path, title: str) -> bool:
