@@ -1,8 +1,6 @@
 """Which pairs are drawn, what their labels mean, and how they are normalised."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +8,8 @@ import pytest
 from cerebella.geometry import compose, inverse
 from cerebella.touch.grasp_data import GraspPlan, generate
 from cerebella.touch.grasp_shards import GraspSet, load_grasps
-from cerebella.touch.increments import SMALLEST_STD, IncrementNormalizer
 from cerebella.touch.objects import SEEN, shape_of
-from cerebella.touch.pairs import PairSource, measure_normalizer
+from cerebella.touch.pairs import PairSource
 from cerebella.touch.sampling import middle_motion
 from cerebella.touch.sensor import SENSORS, nominal_sensor
 from tests.touch.flat_world import make_flat_world
@@ -99,44 +96,10 @@ def test_joint_errors_have_a_shared_part_and_one_of_their_own(grasps: GraspSet) 
     assert (error - goal_error).std() == pytest.approx(0.005 * np.sqrt(2), rel=0.03)
 
 
-def test_the_normalizer_centres_scales_and_leaves_constants_alone(grasps: GraspSet, tmp_path: Path) -> None:
-    source = PairSource(grasps, **EXACT)
-    normalizer = measure_normalizer(source, RNG(0))
-    increments = source.draw(5000, RNG(1)).increments
-    normalized = normalizer.normalize(increments)
-    np.testing.assert_allclose(normalizer.denormalize(normalized), increments, atol=1e-7)
-    spread = normalizer.std > SMALLEST_STD
-    assert spread.sum() >= 10
-    np.testing.assert_allclose(normalized.mean(axis=0)[spread], 0, atol=0.1)
-    np.testing.assert_allclose(normalized.std(axis=0)[spread], 1, atol=0.1)
-    rod = PairSource(replace_objects(grasps, ROD), **EXACT)
-    of_rod = measure_normalizer(rod, RNG(0))
-    assert of_rod.std[0] == SMALLEST_STD[0]  # R[0, 0] of a turn about x is 1
-    assert of_rod.std[9] == SMALLEST_STD[9]
-    assert np.abs(of_rod.normalize(rod.draw(100, RNG(0)).increments)[:, [0, 9]]).max() < 1e-3
-    of_rod.save(tmp_path / "increments.json")
-    again = IncrementNormalizer.load(tmp_path / "increments.json")
-    np.testing.assert_array_equal(again.mean, of_rod.mean)
-    np.testing.assert_array_equal(again.std, of_rod.std)
-
-
-def replace_objects(grasps: GraspSet, name: str) -> GraspSet:
-    """The part of a set that is one object."""
-    mine = np.flatnonzero(grasps.object_index == grasps.objects.index(name))
-    arrays = type(grasps.arrays)(**{key: values[mine] for key, values in vars(grasps.arrays).items()})
-    return GraspSet((name,), np.array([0, 20, 40]), np.array([0, 0]), arrays)
-
-
-def test_mistakes_are_explained(grasps: GraspSet, tmp_path: Path) -> None:
+def test_mistakes_are_explained(grasps: GraspSet) -> None:
     with pytest.raises(ValueError, match=r"unknown goal 'nearest' of pairs; known: random, fixed"):
         PairSource(grasps, "nearest")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"must be 0 rad or more"):
         PairSource(grasps, joint_noise_rad=-1)
     with pytest.raises(ValueError, match=r"2 or more grasps in every shard"):
         PairSource(replace(grasps, starts=np.array([0, 1, 40, 60, 80, 100, 120])))
-    with pytest.raises(ValueError, match=r"std must be .* or more"):
-        IncrementNormalizer(np.zeros(12, np.float32), np.zeros(12, np.float32))
-    path = tmp_path / "increments.json"
-    path.write_text(json.dumps({"names": ["x"], "mean": [0], "std": [1]}))
-    with pytest.raises(ValueError, match=r"names must be r00, r01"):
-        IncrementNormalizer.load(path)

@@ -1,8 +1,8 @@
 """Pairs of grasps: with n grasps of an object every ordered pair (current, goal) is an example, n (n - 1) of them.
 
-The label is the wrist increment `D = T_c inv(T_g)` as twelve numbers, see `increments`. Both grasps of a pair come from one shard unless told otherwise: a goal is shown to the hand that will refine, so
-what differs from hand to hand (skin, curvature, where the arrays sit) is the same in both. For the same reason they share one
-random sensor, which has drifted in between.
+The label is the wrist increment `D = T_c inv(T_g)` as twelve numbers, see `increments`. Both grasps of a pair come from one
+shard unless told otherwise: a goal is shown to the hand that will refine, so what differs from hand to hand (skin, curvature,
+where the arrays sit) is the same in both. For the same reason they share one random sensor, which has drifted in between.
 """
 
 import math
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cerebella.touch.grasp import NUM_JOINTS, wrist_increment
 from cerebella.touch.grasp_shards import GraspSet
-from cerebella.touch.increments import SMALLEST_STD, IncrementNormalizer, increment_numbers
+from cerebella.touch.increments import increment_numbers
 from cerebella.touch.reading import CountArray
 from cerebella.touch.sensor import SENSORS, SensorRanges
 from cerebella.types import FloatArray
@@ -124,10 +124,3 @@ class PairSource:
     @cached_property
     def _group_starts(self) -> Rows:
         return self.grasps.starts if self.same_hand else self._object_starts
-
-
-def measure_normalizer(source: PairSource, rng: np.random.Generator, num_pairs: int = 20_000) -> IncrementNormalizer:
-    """Mean and spread over random pairs."""
-    increments = source.increments(*source.draw_rows(num_pairs, rng)).astype(np.float64)
-    std = np.maximum(increments.std(axis=0).astype(np.float32), SMALLEST_STD)
-    return IncrementNormalizer(increments.mean(axis=0).astype(np.float32), std)

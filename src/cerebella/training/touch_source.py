@@ -56,8 +56,6 @@ class GraspPairs:
         """`num` pairs, a function of the seed."""
         rng = np.random.default_rng(seed)
         drawn = self.pairs.draw(num, rng)
-        # The rows are the first that `draw` takes from its generator.
-        current, goal = self.pairs.draw_rows(num, np.random.default_rng(seed))
         poses = self.pairs.grasps.arrays.T_wrist_object
         is_blank = _dead_fingers(num, self.dead_finger_share, rng)[..., None, None]
         return TouchBatch(
@@ -66,8 +64,8 @@ class GraspPairs:
             goal_pressures=as_pressures(np.where(is_blank, 0, drawn.goal_counts)),
             goal_joints=torch.from_numpy(drawn.goal_joints),
             increment=torch.from_numpy(drawn.increments),
-            pose=torch.from_numpy(increment_numbers(poses[current].astype(np.float64))),
-            goal_pose=torch.from_numpy(increment_numbers(poses[goal].astype(np.float64))),
+            pose=torch.from_numpy(increment_numbers(poses[drawn.rows].astype(np.float64))),
+            goal_pose=torch.from_numpy(increment_numbers(poses[drawn.goal_rows].astype(np.float64))),
         )
 
 
