@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[type[Command] | None, str, str]] = {
     "run": (Run, "ENV|ROBOT.json --policy DIR|URL", "drive a robot or a simulated one in real time"),
     "serve": (Serve, "DIR|HUB_ID", "a policy for robots to connect to"),
     "trace": (None, "info|replay|diff|plot|export|recover", "look at recorded runs, replay, compare, draw and export"),
-    "touch": (None, "data", "grasps in simulation, for a hand that feels"),
+    "touch": (None, "data|train|eval|refine|study", "a hand that feels: grasps, refiners, refinements, the study"),
     "estop": (EStop, "status|latch|reset", "the emergency stop of a robot"),
     "convert": (Convert, "SOURCE DIR --layout policy|released", "write a policy in our layout, or in the released one"),
     "push": (Push, "DIR OWNER/NAME", "upload a policy to a model hub"),

@@ -1,6 +1,6 @@
 """`cerebella touch`: grasps in simulation, and what is learnt from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,7 +9,7 @@ import tyro
 
 from cerebella.cli.errors import check_name
 from cerebella.cli.output import check_json, write_json
-from cerebella.touch.objects import SEEN, UNSEEN
+from cerebella.cli.touch_objects import object_names
 
 
 class _TouchCommand(Protocol):
@@ -57,7 +57,7 @@ class Data:
 
         plan = GraspPlan(
             world=self.world,
-            objects=_object_names(self.objects),
+            objects=object_names(self.objects),
             num_grasps=self.num_grasps,
             seed=self.seed,
             shard_size=self.shard_size,
@@ -87,10 +87,46 @@ class Data:
         return 0
 
 
-TOUCH_COMMANDS: Mapping[str, tuple[type[_TouchCommand], str, str]] = {
-    "data": (Data, "--out DIR [--world skin|spheres] [--do inspect]", "simulated grasps: make, continue, look at them"),
+def _data() -> type[_TouchCommand]:
+    return Data
+
+
+def _train() -> type[_TouchCommand]:
+    from cerebella.cli.touch_train import Train  # loads torch
+
+    return Train
+
+
+def _eval() -> type[_TouchCommand]:
+    from cerebella.cli.touch_eval import Eval
+
+    return Eval
+
+
+def _refine() -> type[_TouchCommand]:
+    from cerebella.cli.touch_refine import Refine
+
+    return Refine
+
+
+def _study() -> type[_TouchCommand]:
+    from cerebella.cli.touch_study import Study
+
+    return Study
+
+
+TOUCH_COMMANDS: Mapping[str, tuple[Callable[[], type[_TouchCommand]], str, str]] = {
+    "data": (
+        _data,
+        "--out DIR [--world skin|spheres] [--do inspect]",
+        "simulated grasps: make, continue, look at them",
+    ),
+    "train": (_train, "--data DIR --out DIR", "a refiner from a set of grasps, or further training of one"),
+    "eval": (_eval, "DIR [--world skin|spheres] [--goal fixed|random]", "success, errors and refusals of a refiner"),
+    "refine": (_refine, "DIR --object NAME --out DIR", "one refinement: record, picture and film"),
+    "study": (_study, "--do plan|run|page|video", "every comparison, in both worlds, and its page"),
 }
-"""Name -> (arguments, usage, one line)."""
+"""Name -> (its arguments, loaded when they are needed; usage; one line)."""
 
 
 def touch(words: Sequence[str]) -> int:
@@ -105,13 +141,7 @@ def touch(words: Sequence[str]) -> int:
         return 0
     name, *rest = words
     check_name("touch command", name, TOUCH_COMMANDS)
-    return tyro.cli(TOUCH_COMMANDS[name][0], args=rest, prog=f"cerebella touch {name}").run()
-
-
-def _object_names(words: Sequence[str]) -> tuple[str, ...]:
-    """Names of objects, `seen` and `unseen` spelt out."""
-    groups = {"seen": SEEN, "unseen": UNSEEN}
-    return tuple(name for word in words for name in ([s.name for s in groups[word]] if word in groups else [word]))
+    return tyro.cli(TOUCH_COMMANDS[name][0](), args=rest, prog=f"cerebella touch {name}").run()
 
 
 def _rows(shards: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

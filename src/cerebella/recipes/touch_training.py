@@ -42,21 +42,33 @@ class TouchTraining:
     """One refiner.
 
     Args:
-        data: directory of a set of grasps. held_out: another set to validate and calibrate with; None holds out shards 0,
-            10, 20, ... of `data`, which are hands of their own.
-        objects: names; None is all that the set has. num_per_object: use the first so many grasps of each; None is all.
+        data: directory of a set of grasps.
+        held_out: another set to validate and calibrate with; None holds out shards 0, 10, 20, ... of `data`, which are hands
+            of their own.
+        objects: names; None is all that the set has.
+        num_per_object: use the first so many grasps of each; None is all.
         start_from: policy directory whose weights and normalisation to begin with; None begins from nothing.
-        encoder, inputs, fingers, target, width, encoder_depth: of the network, see `TouchRefinerConfig`; the ablations are
-            here. With `start_from` they must be those of its directory.
-        num_steps, batch_size: optimiser steps; pairs per step.
-        learning_rate: peak, after a twentieth of the steps; a cosine takes it to 0. weight_decay: AdamW.
+        encoder: of the taxel images; `cnn` is the multi-branch network of the paper's first version.
+        inputs: `no_touch` and `no_joints` leave something out.
+        fingers: indices of those that are read, 0 is the thumb; None is all five.
+        target: `absolute` predicts the pose of each grasp and takes the difference.
+        width: of the network; with `start_from` all of these must be those of its directory.
+        encoder_depth: layers of the encoder.
+        num_steps: optimiser steps.
+        batch_size: pairs per step.
+        learning_rate: peak, after a twentieth of the steps; a cosine takes it to 0.
+        weight_decay: AdamW.
         seed: decides the first weights and every draw.
         sensor: name of the ranges that random sensors are drawn from, see `touch.sensor`.
-        goal: of the pairs, `random` or `fixed`. same_hand: see `touch.pairs`.
-        joint_bias_rad, joint_noise_rad: standard deviations of joint errors that both grasps of a pair share, and do not.
+        goal: of the pairs, `random` or `fixed`.
+        same_hand: see `touch.pairs`.
+        joint_bias_rad: standard deviation of joint errors that both grasps of a pair share.
+        joint_noise_rad: standard deviation of those that they do not.
         dead_finger_share: of the pairs, those with a blanked finger.
-        num_held_out: pairs of each validation. num_calibration: grasps for the embedding, and as many for its quantiles.
-        validate_every, save_every: steps.
+        num_held_out: pairs of each validation.
+        num_calibration: grasps for the embedding, and as many for its quantiles.
+        validate_every: steps.
+        save_every: steps.
         num_threads: of the CPU.
         stop_after: end after so many steps; the next call continues.
 
