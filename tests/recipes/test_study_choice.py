@@ -181,7 +181,7 @@ def test_a_cell_is_checked_when_it_is_read(tmp_path: Path) -> None:
         read_cell(path, CellName("even", "single", 0), settings)
     for change, message in (
         ({"windows": {**cell["windows"], "hit_share": [True]}}, "not one number per window"),
-        ({"schema_version": "0.1"}, "schema '0.1'"),
+        ({"schema_version": "0.1"}, "schema_version '0.1'"),
     ):
         path.write_text(json.dumps({**cell, **change}))
         with pytest.raises(ValueError, match=message):

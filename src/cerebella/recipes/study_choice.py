@@ -30,9 +30,8 @@ from cerebella.processing.prompt import robot_prompt
 from cerebella.processing.statistics import measure_statistics
 from cerebella.processing.tokenizer import train_tokenizer
 from cerebella.recipes.study_choice_cells import (
+    FORMAT,
     METHODS,
-    SCHEMA_VERSION,
-    STUDY,
     CellName,
     Proposals,
     both_ways,
@@ -278,8 +277,7 @@ def _write_summary(recipe: StudyChoiceRecipe, cells: list[dict[str, Any]]) -> li
     described = asdict(replace(recipe, stop_after=None))
     del described["out"], described["stop_after"], described["show_progress"]
     study = {
-        "schema_version": SCHEMA_VERSION,
-        "study": STUDY,
+        **FORMAT.constants,
         "recipe": json.loads(json.dumps(described)),
         "run": run_fingerprint(recipe.seeds[0]),
         "cells": {str(CellName(c["law"], c["method"], c["seed"])): c["fingerprint"] for c in cells},

@@ -14,8 +14,6 @@ Errors are means of |difference| over the rows and both coordinates of a chunk, 
 distance. `_m` is in metres; without a unit they are in spreads of the training statistics, as the loss is.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,22 +22,24 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebella.embodiment import read_json_object
 from cerebella.envs.dynamic.two_ways import LEFT, RIGHT, Scenes, expert_chunks, hits_obstacle
 from cerebella.envs.dynamic.two_ways_data import LEFT_SHARE, ModeLaw, TwoWaysWindows
 from cerebella.evaluation.statistics import bootstrap_interval, compare_paired
+from cerebella.recipes.study_cells import CellFormat, differences, fingerprint
 from cerebella.types import FloatArray
 
 Method = Literal["choice", "single"]
 METHODS: tuple[Method, ...] = get_args(Method)
-SCHEMA_VERSION, STUDY = "1.0", "choice"
 ERRORS = ("demonstrated_error", "nearest_mode_error", "best_of_n_error")
 COMPARED = ("demonstrated_error_m", "nearest_mode_error_m", "best_of_n_error_m", "hit_share")
 """Measures with a paired comparison: bootstrap over windows, and McNemar's exact test for the hits."""
 MEASURES = (*(f"{name}_m" for name in ERRORS), *ERRORS, "hit_share", "likelier_way_error_m")
-_FIELDS = (
-    *("schema_version", "study", "law", "method", "seed", "settings", "fingerprint", "run", "collapse"),
-    *("measures", "windows", "examples"),
+FORMAT = CellFormat(
+    constants={"schema_version": "1.0", "study": "choice"},
+    fields=(
+        *("law", "method", "seed", "settings", "fingerprint", "run", "collapse"),
+        *("measures", "windows", "examples"),
+    ),
 )
 
 
@@ -124,11 +124,6 @@ def examples(windows: TwoWaysWindows, proposals: Proposals, num: int = 3) -> lis
     ]
 
 
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Twelve hex digits that identify the settings of a cell."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def make_cell(
     name: CellName,
     settings: Mapping[str, Any],
@@ -140,8 +135,7 @@ def make_cell(
 ) -> dict[str, Any]:
     """Put a cell together; the module's docstring says what the fields are."""
     return {
-        "schema_version": SCHEMA_VERSION,
-        "study": STUDY,
+        **FORMAT.constants,
         "law": name.law,
         "method": name.method,
         "seed": name.seed,
@@ -161,23 +155,12 @@ def read_cell(path: Path, name: CellName, settings: Mapping[str, Any]) -> dict[s
     Raises:
         FileNotFoundError: there is none. ValueError: no cell, another cell, or one made with other settings (says which).
     """
-    cell = read_json_object(path)
-    if missing := [field for field in _FIELDS if field not in cell]:
-        raise ValueError(f"{path} is no cell of the study: {', '.join(missing)} missing")
-    if (cell["schema_version"], cell["study"]) != (SCHEMA_VERSION, STUDY):
-        raise ValueError(
-            f"{path} has schema {cell['schema_version']!r} of {cell['study']!r}; this reads {SCHEMA_VERSION}"
-        )
+    cell = FORMAT.read(path)
     if (cell["law"], cell["method"], cell["seed"]) != (name.law, name.method, name.seed):
         raise ValueError(f"{path} holds the cell {cell['law']}-{cell['method']}-{cell['seed']} instead of {name}")
     if cell["fingerprint"] != fingerprint(settings):
-        old = cell["settings"]
-        changed = [
-            f"{key}: {old.get(key)!r} there, {settings.get(key)!r} now"
-            for key in sorted({*old, *settings})
-            if old.get(key) != settings.get(key)
-        ]
-        raise ValueError(f"{path} was made with other settings ({'; '.join(changed)}); choose another out or delete it")
+        changed = "; ".join(differences(cell["settings"], settings))
+        raise ValueError(f"{path} was made with other settings ({changed}); choose another out or delete it")
     lengths = {key: len(cell["windows"][key]) for key in COMPARED if key in cell["windows"]}
     if set(lengths) != set(COMPARED) or len(set(lengths.values())) != 1 or not set(MEASURES) <= set(cell["measures"]):
         raise ValueError(f"{path} is damaged: it has not one number per window and measure; delete it")

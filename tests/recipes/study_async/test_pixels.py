@@ -8,7 +8,7 @@ import pytest
 
 from cerebella.recipes.pixel_training import PixelTraining
 from cerebella.recipes.study_async import plan
-from cerebella.recipes.study_async.cells import PolicyName, RolloutName, gather, path_of
+from cerebella.recipes.study_async.cells import FORMAT, PolicyName, RolloutName, path_of
 from cerebella.recipes.study_async.measuring import make_bench
 from cerebella.recipes.study_async.recipe import PIXELS, StudyAsyncRecipe
 from cerebella.recipes.study_async.run import run
@@ -40,7 +40,7 @@ def test_a_study_with_pictures_from_training_to_page(tmp_path: Path) -> None:
     assert (training["settings"]["training"]["preset"], training["settings"]["training"]["max_prefix"]) == ("micro", 4)
     rollout = json.loads(path_of(recipe.cells, RolloutName("jammed_drawer", 8, 4, "clean", 2, True, 0)).read_text())
     assert len(rollout["numbers"]["success"]) == 2
-    assert {cell["kind"] for cell in gather(recipe.cells)} == {"training", "rollout", "trap"}
+    assert {cell["kind"] for cell in FORMAT.gather(recipe.cells)} == {"training", "rollout", "trap"}
     run(replace(recipe, do="page"))
     assert "act from pictures" in recipe.page.read_text()
 

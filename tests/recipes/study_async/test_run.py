@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cerebella.recipes.study_async import plan
-from cerebella.recipes.study_async.cells import PolicyName, RolloutName, TrapName, find_cell, gather, path_of
+from cerebella.recipes.study_async.cells import FORMAT, PolicyName, RolloutName, TrapName, find_cell, path_of
 from cerebella.recipes.study_async.measuring import make_bench
 from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
 from cerebella.recipes.study_async.run import run
@@ -68,7 +68,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_with_the_same_numbers(
     assert [path.name for path in first] == ["jammed_drawer-h8-sync-seed0-training.json"]
     untouched = first[0].stat().st_mtime_ns
     run(replace(recipe, stop_after=2))  # a pair of twins is never cut
-    assert len(gather(recipe.cells)) == 3
+    assert len(FORMAT.gather(recipe.cells)) == 3
     run(replace(recipe, stop_after=1))
     path_of(recipe.cells, plan.cells(recipe, plan.policies(recipe)[0])[2]).unlink()  # half a pair is made again
     run(recipe)

@@ -7,15 +7,13 @@ import pytest
 
 from cerebella.recipes.study_async import tables
 from cerebella.recipes.study_async.cells import (
+    FORMAT,
     Name,
     PolicyName,
     RolloutName,
     TrapName,
-    check_cell,
     find_cell,
     make_cell,
-    read_bundle,
-    write_bundle,
     write_cell,
 )
 from cerebella.recipes.study_async.comparisons import in_detail, overall
@@ -181,17 +179,17 @@ def test_a_cell_is_checked_when_it_is_read(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="holds the cell"):
         find_cell(tmp_path, PolicyName("balance", 16, "all", 0), {"a": 1, "b": {"c": [2]}})
     with pytest.raises(ValueError, match="numbers missing"):
-        check_cell({key: value for key, value in cell.items() if key != "numbers"}, "it")
-    with pytest.raises(ValueError, match="schema '0'"):
-        check_cell({**cell, "schema_version": "0"}, "it")
+        FORMAT.check({key: value for key, value in cell.items() if key != "numbers"}, "it")
+    with pytest.raises(ValueError, match="schema_version '0'"):
+        FORMAT.check({**cell, "schema_version": "0"}, "it")
 
 
 def test_equal_cells_make_equal_bundles(tmp_path: Any) -> None:
     cells = [rollout("clean", 4, "11"), rollout("clean", 0, "10"), trap("clean", 0, [1])]
     one, other = tmp_path / "one.gz", tmp_path / "other.gz"
-    write_bundle(one, {"seeds": [0]}, cells)
-    write_bundle(other, {"seeds": [0]}, cells[::-1])
+    FORMAT.write_bundle(one, {"seeds": [0]}, cells)
+    FORMAT.write_bundle(other, {"seeds": [0]}, cells[::-1])
     assert one.read_bytes() == other.read_bytes()
-    planned, found = read_bundle(one)
+    planned, found = FORMAT.read_bundle(one)
     assert planned == {"seeds": [0]}
     assert sorted(map(str, found)) == sorted(map(str, cells))

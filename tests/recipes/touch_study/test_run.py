@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cerebella.recipes.touch_study.cells import gather, read_bundle, read_cell
+from cerebella.recipes.touch_study.cells import FORMAT
 from cerebella.recipes.touch_study.page_parts import Study
 from cerebella.recipes.touch_study.run import run
 from cerebella.recipes.touch_study.study import TouchStudy
@@ -48,7 +48,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_with_the_same_numbers(
     study = replace(study_in(tmp_path, data), **fewer)
     first = run(replace(study, stop_after=4))
     assert [path.stem for path in first] == ["main-training", "main-skin-fixed-seen-5steps"]
-    assert len(read_cell(first[1])["rows"]) == 3, "in the middle of a cell"
+    assert len(FORMAT.read(first[1])["rows"]) == 3, "in the middle of a cell"
     untouched = first[0].stat().st_mtime_ns
     run(replace(study, num_parts=2, part=1))
     run(replace(study, num_parts=2, part=0, stop_after=10))
@@ -64,10 +64,10 @@ def test_more_trials_are_added_to_those_that_are_there(whole: TouchStudy, tmp_pa
     study = replace(whole, out=tmp_path / "out", trials=3, tuned_sizes=())
     shutil.copytree(whole.out, study.out)
     name = "main-skin-fixed-seen-5steps"
-    before = read_cell(study.cells / f"{name}.json")["rows"]
+    before = FORMAT.read(study.cells / f"{name}.json")["rows"]
     grown = run(study)
     assert [path.stem for path in grown] == [name, "main-skin-random-seen-5steps"]
-    after = read_cell(study.cells / f"{name}.json")["rows"]
+    after = FORMAT.read(study.cells / f"{name}.json")["rows"]
     assert after[: len(before)] == before
     assert [(row["object"], row["number"]) for row in after[len(before) :]] == [(name, 2) for name in OBJECTS]
 
@@ -87,7 +87,7 @@ def test_another_refiner_of_the_same_name_is_refused(whole: TouchStudy, tmp_path
     study = replace(whole, out=tmp_path / "out", trials=3, tuned_sizes=())
     shutil.copytree(whole.out, study.out)
     path = study.cells / "main-skin-fixed-seen-5steps.json"
-    cell = read_cell(path)
+    cell = FORMAT.read(path)
     path.write_text(json.dumps({**cell, "policy_id": "main@0123456789ab"}))
     with pytest.raises(ValueError, match="was begun with the refiner main@0123456789ab, which now is main@"):
         run(study)
@@ -105,8 +105,8 @@ def test_a_directory_that_is_given_is_not_trained(whole: TouchStudy, tmp_path: P
     )
     run(replace(study, stop_after=6))
     assert not (tmp_path / "policies").exists()
-    rows = {path.stem: read_cell(path)["rows"] for path in study.cells.glob("*.json")}
-    assert rows["main-skin-fixed-seen-5steps"] == read_cell(whole.cells / "main-skin-fixed-seen-5steps.json")["rows"]
+    rows = {path.stem: FORMAT.read(path)["rows"] for path in study.cells.glob("*.json")}
+    assert rows["main-skin-fixed-seen-5steps"] == FORMAT.read(whole.cells / "main-skin-fixed-seen-5steps.json")["rows"]
 
 
 def test_nothing_new_begins_beyond_the_budget(data: Path, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ BY_HAND = "Feel *first*.\n\n![a picture of a person](elsewhere.png)\n"
 
 
 def test_what_the_page_says(whole: TouchStudy) -> None:
-    cells = gather(whole.cells)
-    planned = {path.stem: len(read_cell(path)["rows"]) for path in whole.cells.glob("*.json")}
+    cells = FORMAT.gather(whole.cells)
+    planned = {path.stem: len(FORMAT.read(path)["rows"]) for path in whole.cells.glob("*.json")}
     page = Study(planned, cells, "media").text(BY_HAND, ["a.mp4"])
     assert BY_HAND in page
     assert "| skin | fixed | at the end | 4 | " in page
@@ -144,8 +144,8 @@ def test_the_page_is_written_with_its_pictures_and_again_from_the_bundle(whole: 
     for link in links:
         with Image.open(whole.page.parent / link) as picture:
             assert min(picture.size) > 100
-    planned, cells = read_bundle(whole.bundle)
-    assert len(cells) == len(gather(whole.cells)) == len(planned)
+    planned, cells = FORMAT.read_bundle(whole.bundle)
+    assert len(cells) == len(FORMAT.gather(whole.cells)) == len(planned)
     for path in paths:
         if path != whole.bundle:
             path.unlink()

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from cerebella.recipes.study_async import plan
-from cerebella.recipes.study_async.cells import Cell
 from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
 from cerebella.recipes.study_async.tables import table
+from cerebella.recipes.study_cells import Cell
 
 _KINDS = {"training": "policies", "rollout": "rollout cells", "trap": "trap cells"}
 

@@ -24,11 +24,12 @@ from cerebella.policies.state_policy import StatePolicy
 from cerebella.policies.vla_policy import VLAPolicy
 from cerebella.recipes.pixel_training import PixelTraining, train_pixel_policy
 from cerebella.recipes.state_training import VARIANTS, StateTraining, train_state_policy
-from cerebella.recipes.study_async.cells import Name, PolicyName, RolloutName, TrapName, fingerprint
+from cerebella.recipes.study_async.cells import Name, PolicyName, RolloutName, TrapName
 from cerebella.recipes.study_async.measures import measure, reactions
 from cerebella.recipes.study_async.methods import METHODS
 from cerebella.recipes.study_async.recipe import BURST, StudyAsyncRecipe
 from cerebella.recipes.study_async.trap import CONFLICT_M, WINDOW_SEED, measure_trap
+from cerebella.recipes.study_cells import fingerprint
 from cerebella.training.logs import CURVES
 
 BATCH = 32

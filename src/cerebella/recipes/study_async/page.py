@@ -17,12 +17,13 @@ from PIL import Image
 
 from cerebella.evaluation.plots import figure_to_png
 from cerebella.recipes.study_async import budget, comparisons, figures, tables
-from cerebella.recipes.study_async.cells import Cell, gather, read_bundle, write_bundle
+from cerebella.recipes.study_async.cells import FORMAT
 from cerebella.recipes.study_async.methods import GROUPS
 from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
 from cerebella.recipes.study_async.summary import Row, summarise
 from cerebella.recipes.study_async.trap_figures import copy_shares
 from cerebella.recipes.study_async.trap_summary import TrapRow, summarise_traps
+from cerebella.recipes.study_cells import Cell
 from cerebella.training.durable_files import write_durably
 
 CONCLUSIONS = "conclusions.md"
@@ -39,10 +40,10 @@ def write_page(recipe: StudyAsyncRecipe) -> list[Path]:
     Raises:
         FileNotFoundError: there are no cells.
     """
-    cells = gather(recipe.cells)
+    cells = FORMAT.gather(recipe.cells)
     if not cells:
         raise FileNotFoundError(f"there are no cells in {recipe.cells}: run the study first, or rebuild from a bundle")
-    write_bundle(recipe.bundle, recipe.planned(), cells)
+    FORMAT.write_bundle(recipe.bundle, recipe.planned(), cells)
     return [recipe.bundle, *rebuild(recipe)]
 
 
@@ -54,7 +55,7 @@ def rebuild(recipe: StudyAsyncRecipe) -> list[Path]:
     """
     if not recipe.bundle.is_file():
         raise FileNotFoundError(f"there is no bundle {recipe.bundle}; `page` makes it from the cells of a study")
-    planned, cells = read_bundle(recipe.bundle)
+    planned, cells = FORMAT.read_bundle(recipe.bundle)
     study = _Study(StudyAsyncRecipe.of_plan(planned, recipe.page), cells)
     recipe.media.mkdir(parents=True, exist_ok=True)
     written = []

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cerebella.evaluation.statistics import bootstrap_interval, wilson_interval
-from cerebella.recipes.study_async.cells import Cell
 from cerebella.recipes.study_async.measures import SEAM_EDGES, UNMOVED
 from cerebella.recipes.study_async.methods import METHODS
+from cerebella.recipes.study_cells import Cell
 
 Condition = tuple[str, int, int, str, Any, bool]
 """(task, horizon, execute horizon, method, delay, perturbation)."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cerebella.evaluation.statistics import Z_95, student_interval
-from cerebella.recipes.study_async.cells import Cell
 from cerebella.recipes.study_async.methods import METHODS
+from cerebella.recipes.study_cells import Cell
 
 MEASURES = ("error_mm", "copied", "control_mm")
 """Distance to the right continuation, share of the stale plan that is copied, distance without a conflict."""

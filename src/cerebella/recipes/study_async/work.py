@@ -9,9 +9,10 @@ from typing import Any
 from tqdm import tqdm
 
 from cerebella.recipes.study_async import plan
-from cerebella.recipes.study_async.cells import Name, PolicyName, compact_run, find_cell, make_cell, write_cell
+from cerebella.recipes.study_async.cells import Name, PolicyName, find_cell, make_cell, write_cell
 from cerebella.recipes.study_async.measuring import Bench, make_bench
 from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
+from cerebella.recipes.study_cells import compact_run
 
 
 def measure_missing(recipe: StudyAsyncRecipe) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What the study leaves on the disk: one JSON file per cell, which grows row by row, and all of them in one bundle.
+"""What the study leaves on the disk: one JSON file per cell, which grows row by row, see `recipes.study_cells`.
 
 Four kinds of cells; a row of each is
 
@@ -13,23 +13,20 @@ is not among the settings: a cell that is asked for more trials goes on. Only `r
 the same settings, and the seconds of a training.
 """
 
-import gzip
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cerebella.embodiment import read_json_object
+from cerebella.recipes import study_cells
+from cerebella.recipes.study_cells import Cell, CellFormat, fingerprint
 from cerebella.recipes.touch_study.protocol import FaultName, GoalKind, Handling, World
-from cerebella.training.durable_files import write_durably
 
-SCHEMA, SCHEMA_VERSION = "cerebella.touch.study", 1
-_FIELDS = (
-    *("schema", "schema_version", "kind", "name", "settings", "fingerprint", "policy_id", "run", "cpu_s", "rows"),
+FORMAT = CellFormat(
+    constants={"schema": "cerebella.touch.study", "schema_version": 1},
+    fields=("kind", "name", "settings", "fingerprint", "policy_id", "run", "cpu_s", "rows"),
 )
-Cell = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,11 +94,6 @@ def name_of(cell: Cell) -> Name:
     return _NAMES[cell["kind"]](**cell["name"])
 
 
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Twelve hex digits that identify the settings of a cell."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def path_of(folder: Path, name: Name) -> Path:
     """Where a cell lies."""
     return folder / f"{name}.json"
@@ -111,8 +103,7 @@ def new_cell(name: Name, settings: Mapping[str, Any], run: Mapping[str, Any]) ->
     """A cell without rows."""
     plain = json.loads(json.dumps(settings))
     return {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
+        **FORMAT.constants,
         "kind": name.kind,
         "name": asdict(name),
         "settings": plain,
@@ -126,95 +117,9 @@ def new_cell(name: Name, settings: Mapping[str, Any], run: Mapping[str, Any]) ->
 
 def write_cell(folder: Path, name: Name, cell: Cell) -> Path:
     """Write the file as a whole."""
-    path = path_of(folder, name)
-    write_durably(path, _line(cell))
-    return path
-
-
-def read_cell(path: Path) -> dict[str, Any]:
-    """Read and check the shape of a cell.
-
-    Raises:
-        FileNotFoundError: there is none. ValueError: it is no cell of this study.
-    """
-    cell = read_json_object(path)
-    check_cell(cell, str(path))
-    return cell
-
-
-def check_cell(cell: Cell, where: str) -> None:
-    """Raise a ValueError unless all fields are there and the schema is ours."""
-    if (cell.get("schema"), cell.get("schema_version")) != (SCHEMA, SCHEMA_VERSION):
-        raise ValueError(
-            f"{where} has the schema {cell.get('schema')!r}, version {cell.get('schema_version')!r}; this reads "
-            f"{SCHEMA!r}, version {SCHEMA_VERSION}"
-        )
-    if missing := [field for field in _FIELDS if field not in cell]:
-        raise ValueError(f"{where} is no cell of the study: {', '.join(missing)} missing")
+    return study_cells.write_cell(path_of(folder, name), cell)
 
 
 def find_cell(folder: Path, name: Name, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The cell of that name, if it has been begun.
-
-    Raises:
-        ValueError: the file is of another cell, or was made with other settings (says which).
-    """
-    path = path_of(folder, name)
-    if not path.is_file():
-        return None
-    cell = read_cell(path)
-    if cell["name"] != asdict(name):
-        raise ValueError(f"{path} holds the cell {cell['name']} instead of {asdict(name)}")
-    now = json.loads(json.dumps(settings))
-    if cell["fingerprint"] != fingerprint(now):
-        changed = "; ".join(differences(cell["settings"], now))
-        raise ValueError(f"{path} was made with other settings ({changed}); choose another out or delete it")
-    return cell
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Every setting that changed, with both values; nested ones with a dot."""
-    found = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key}: {before!r} there, {after!r} now")
-    return found
-
-
-def gather(folder: Path) -> list[dict[str, Any]]:
-    """All cells of a folder, in the order of their names."""
-    return [read_cell(path) for path in sorted(folder.glob("*.json"))]
-
-
-def write_bundle(path: Path, planned: Mapping[str, int], cells: Sequence[Cell]) -> None:
-    """Gzip, one line per cell, in the order of their kinds and names, behind a line with the plan; equal cells make equal bytes.
-
-    Args:
-        planned: name of a cell -> how many rows it should have.
-    """
-    head = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "kind": "plan", "planned": dict(planned)}
-    lines = sorted((json.dumps([cell["kind"], cell["name"]], sort_keys=True), _line(cell)) for cell in cells)
-    text = _line(head) + "".join(line for _, line in lines)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-
-
-def read_bundle(path: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """(planned, cells) as `write_bundle` got them.
-
-    Raises:
-        FileNotFoundError: there is none. ValueError: it is no bundle of this study.
-    """
-    lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
-    if not lines or lines[0].get("kind") != "plan":
-        raise ValueError(f"{path} is no bundle of the study: its first line must be the plan")
-    for number, cell in enumerate(lines[1:], start=2):
-        check_cell(cell, f"{path}, line {number},")
-    return lines[0]["planned"], lines[1:]
-
-
-def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False) + "\n"
+    """The cell of that name, if it has been begun; see `CellFormat.find`."""
+    return FORMAT.find(path_of(folder, name), asdict(name), settings)

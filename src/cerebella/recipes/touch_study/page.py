@@ -13,7 +13,7 @@ from PIL import Image
 
 from cerebella.evaluation.plots import figure_to_png
 from cerebella.recipes.touch_study import plan
-from cerebella.recipes.touch_study.cells import gather, read_bundle, write_bundle
+from cerebella.recipes.touch_study.cells import FORMAT
 from cerebella.recipes.touch_study.page_parts import Study
 from cerebella.recipes.touch_study.study import TouchStudy
 from cerebella.training.durable_files import write_durably
@@ -27,10 +27,10 @@ def write_page(study: TouchStudy) -> list[Path]:
     Raises:
         FileNotFoundError: there are no cells.
     """
-    cells = gather(study.cells)
+    cells = FORMAT.gather(study.cells)
     if not cells:
         raise FileNotFoundError(f"there are no cells in {study.cells}: run the study first, or rebuild from a bundle")
-    write_bundle(study.bundle, {str(work.name): len(work.units) for work in plan.works(study)}, cells)
+    FORMAT.write_bundle(study.bundle, {str(work.name): len(work.units) for work in plan.works(study)}, cells)
     return [study.bundle, *rebuild(study)]
 
 
@@ -42,7 +42,7 @@ def rebuild(study: TouchStudy) -> list[Path]:
     """
     if not study.bundle.is_file():
         raise FileNotFoundError(f"there is no bundle {study.bundle}; `page` makes it from the cells of a study")
-    told = Study(*read_bundle(study.bundle), study.media.name)
+    told = Study(*FORMAT.read_bundle(study.bundle), study.media.name)
     written = []
     for name, figure in told.pictures.items():
         written.append(study.media / name)

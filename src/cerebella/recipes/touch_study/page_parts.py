@@ -6,16 +6,9 @@ from functools import cached_property
 
 from matplotlib.figure import Figure
 
+from cerebella.recipes.study_cells import Cell
 from cerebella.recipes.touch_study import figures, paper, tables, tactile_figures
-from cerebella.recipes.touch_study.cells import (
-    Cell,
-    DisturbanceName,
-    ExampleName,
-    Name,
-    TrainingName,
-    TrialsName,
-    name_of,
-)
+from cerebella.recipes.touch_study.cells import DisturbanceName, ExampleName, Name, TrainingName, TrialsName, name_of
 from cerebella.recipes.touch_study.examples import from_row
 from cerebella.recipes.touch_study.page_tables import budget_table, missing_table, ranges_table, training_table
 from cerebella.recipes.touch_study.plan import GOALS, WORLDS, compared

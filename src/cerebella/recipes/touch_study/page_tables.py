@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cerebella.recipes.touch_study.cells import Cell
+from cerebella.recipes.study_cells import Cell
 from cerebella.recipes.touch_study.policies import entrant
 from cerebella.recipes.touch_study.tables import NOTHING, table
 

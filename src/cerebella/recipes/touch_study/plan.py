@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cerebella.recipes.touch_study.cells import (
+    FORMAT,
     DisturbanceName,
     ExampleName,
     Name,
     TrainingName,
     TrialsName,
     path_of,
-    read_cell,
 )
 from cerebella.recipes.touch_study.policies import DIRECT, MAIN, entrant, tuned
 from cerebella.recipes.touch_study.protocol import FAULTS, GoalKind, World
@@ -91,7 +91,7 @@ def table(study: TouchStudy) -> str:
     totals = [0.0, 0.0]
     for number, work in enumerate(works(study), start=1):
         path = path_of(study.cells, work.name)
-        cell = read_cell(path) if path.is_file() else {"rows": [], "cpu_s": 0.0}
+        cell = FORMAT.read(path) if path.is_file() else {"rows": [], "cpu_s": 0.0}
         totals = [totals[0] + work.cost_s, totals[1] + cell["cpu_s"]]
         lines.append(
             f"| {number} | `{work.name}` | {owner[work.name]} | {len(work.units)} | {len(cell['rows'])} | "

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from cerebella.evaluation.video import write_video
 from cerebella.geometry import Array
 from cerebella.recipes.study_async.figures import STYLE
-from cerebella.recipes.touch_study.cells import read_cell
+from cerebella.recipes.touch_study.cells import FORMAT
 from cerebella.recipes.touch_study.examples import Example, from_row
 from cerebella.recipes.touch_study.hand_drawing import DrawnHand, HandPose, draw_scene
 from cerebella.recipes.touch_study.study import TouchStudy
@@ -43,7 +43,7 @@ def write_videos(study: TouchStudy) -> list[Path]:
     if not paths:
         raise FileNotFoundError(f"there are no examples in {study.cells}: run the study first")
     written = []
-    for cell in map(read_cell, paths):
+    for cell in map(FORMAT.read, paths):
         for row in cell["rows"]:
             example = from_row(row)
             path = study.media / f"refinement-{example.world}-{example.shape.name}.mp4"

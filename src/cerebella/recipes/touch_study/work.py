@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cerebella.recipes.study_async.cells import compact_run
+from cerebella.recipes.study_cells import compact_run
 from cerebella.recipes.touch_study import plan, refiners
 from cerebella.recipes.touch_study.cells import (
     DisturbanceName,
