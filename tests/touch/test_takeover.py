@@ -210,7 +210,8 @@ def test_too_little_time_ends_with_a_closed_hand() -> None:
             return pose(y_mm=2)
 
     config = replace(CONFIG, max_ticks=420)
-    episode = Episode(Endless(lambda: GOAL, GOAL), config, refiner=RefinerConfig(max_steps=50)).run(450)
+    refiner = RefinerConfig(max_steps=50, max_way_rad=math.radians(25))
+    episode = Episode(Endless(lambda: GOAL, GOAL), config, refiner=refiner).run(450)
     (refinement,) = episode.filter.refinements
     assert refinement.outcome == "budget", refinement.reason
     assert "are left, too little for another step" in refinement.reason
