@@ -52,6 +52,11 @@ def test_cells_of_a_policy() -> None:
     }
     assert [cell.perturbation for cell in rollouts[:4]] == [False, True, False, True]
     assert sum(cell.kind == "trap" for cell in cells) == 2
+    longer = plan.cells(STUDY, PolicyName("intercept", 30, "clean", 1))
+    assert {(cell.execute_horizon, cell.delay) for cell in longer if isinstance(cell, RolloutName)} == {
+        *((15, delay) for delay in (0, 2, 4, 6, 8, "burst")),
+        *((6, delay) for delay in (2, 4, 6)),
+    }
     # A policy that never sees a running plan has no trap, and other execute horizons are for some methods only.
     lone = plan.cells(replace(STUDY, methods=("sync",)), PolicyName("balance", 16, "sync", 1))
     assert {cell.kind for cell in lone} == {"training", "rollout"}
@@ -79,7 +84,7 @@ def test_the_table_of_the_plan_adds_up() -> None:
     assert sum(row.planned_s for row in rows) == pytest.approx(sum(plan.cost_s(STUDY, name) for name in names))
     text = plan_table(STUDY, [])
     assert f"| {len(names)} |" in text
-    assert "other execute horizons at H = 30" in text
+    assert "execute horizons 4, 12 at H = 30" in text
     assert "tasks insert_moving, balance at H = 30" in text
     assert "not reached" not in text
 

@@ -99,10 +99,11 @@ class _Study:
                 found[f"delay-{group}-h{horizon}.png"] = figures.delay_curves(self.rows, horizon, group)
             for delay in sorted({row.delay for row in self.traps if row.horizon == horizon}):
                 found[f"copy-h{horizon}-d{delay}.png"] = copy_shares(self.traps, horizon, delay)
+            found[f"execute-horizon-h{horizon}.png"] = figures.execute_horizons(
+                self.rows, horizon, self.recipe.other_methods, self.recipe.other_delays
+            )
         found["seams.png"] = figures.seam_histograms(self.rows, first, "modes", self.shown)
         found["reactions.png"] = figures.reaction_times(self.rows, first, "modes", self.shown)
-        others = self.recipe.other_methods
-        found["execute-horizon.png"] = figures.execute_horizons(self.rows, first, others, self.recipe.other_delays)
         return {name: figure for name, figure in found.items() if figure is not None}
 
     def files(self) -> dict[str, str]:
@@ -210,12 +211,15 @@ class _Study:
         yield tables.reaction_table(self.rows, first)
 
     def _execute_horizons(self) -> Iterable[str]:
-        shown = list(self._picture("execute-horizon.png", "Success against the execute horizon"))
-        if shown:
-            delays = ", ".join(str(delay) for delay in self.recipe.other_delays)
-            yield f"## Execute horizon, H = {self.horizons[0]}"
-            yield f"At a delay of {delays} ticks."
-            yield from shown
+        for horizon in self.horizons:
+            table = tables.execute_horizon_table(
+                self.rows, horizon, self.recipe.other_methods, self.recipe.other_delays
+            )
+            if table:
+                yield f"## Execute horizon, H = {horizon}"
+                yield "All tasks, undisturbed and disturbed together: success in %, in brackets 95 %."
+                yield table
+                yield from self._picture(f"execute-horizon-h{horizon}.png", "Success against the execute horizon")
 
     def _trap(self) -> Iterable[str]:
         for horizon in self.horizons:

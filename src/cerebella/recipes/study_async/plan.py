@@ -70,15 +70,14 @@ def rollouts(recipe: StudyAsyncRecipe, policy: PolicyName) -> Iterator[tuple[Rol
     delays: list[int | str] = [delay for delay in recipe.delays if fits(delay, policy.horizon // 2, policy.horizon)]
     delays += [BURST] if recipe.with_burst else []
     conditions = [(method, policy.horizon // 2, delay) for method in methods_of(recipe, policy) for delay in delays]
-    if policy.horizon == recipe.horizons[0]:
-        conditions += [
-            (method, execute_horizon, delay)
-            for method in methods_of(recipe, policy)
-            if method.name in recipe.other_methods
-            for execute_horizon in recipe.other_horizons
-            for delay in recipe.other_delays
-            if fits(delay, execute_horizon, policy.horizon) and execute_horizon != policy.horizon // 2
-        ]
+    conditions += [
+        (method, execute_horizon, delay)
+        for method in methods_of(recipe, policy)
+        if method.name in recipe.other_methods
+        for execute_horizon in recipe.other_horizons_at(policy.horizon)
+        for delay in recipe.other_delays
+        if fits(delay, execute_horizon, policy.horizon)
+    ]
     for method, execute_horizon, delay in conditions:
         calm, disturbed = (
             RolloutName(policy.task, policy.horizon, execute_horizon, method.name, delay, perturbation, policy.seed)
@@ -154,19 +153,20 @@ def left_out(recipe: StudyAsyncRecipe) -> list[tuple[str, str]]:
             found.append(
                 (f"delays {_join(wrong)} at H = {horizon}", f"delay <= s <= H - delay does not hold at s = {half}")
             )
-    horizon = recipe.horizons[0]
-    for execute_horizon in recipe.other_horizons:
-        if wrong := [delay for delay in recipe.other_delays if not fits(delay, execute_horizon, horizon)]:
-            what = f"delays {_join(wrong)} at s = {execute_horizon}, H = {horizon}"
-            found.append((what, "delay <= s <= H - delay does not hold"))
-    if recipe.other_horizons:
+    for horizon in recipe.horizons:
+        for execute_horizon in recipe.other_horizons_at(horizon):
+            if wrong := [delay for delay in recipe.other_delays if not fits(delay, execute_horizon, horizon)]:
+                what = f"delays {_join(wrong)} at s = {execute_horizon}, H = {horizon}"
+                found.append((what, "delay <= s <= H - delay does not hold"))
+    if any(recipe.other_horizons_at(horizon) for horizon in recipe.horizons):
         others = [name for name in recipe.methods if name not in recipe.other_methods]
         if others:
             found.append(
                 (f"other execute horizons for {_join(others)}", "one variant of each kind is enough to see the curve")
             )
-        if recipe.horizons[1:]:
-            found.append((f"other execute horizons at H = {_join(recipe.horizons[1:])}", "cost"))
+    missing = [s for s in recipe.other_horizons if s not in recipe.longer_other_horizons]
+    if missing and recipe.horizons[1:]:
+        found.append((f"execute horizons {_join(missing)} at H = {_join(recipe.horizons[1:])}", "cost"))
     for horizon in recipe.horizons[1:]:
         for what, whole, kept in (
             ("tasks", recipe.tasks, recipe.longer_tasks),

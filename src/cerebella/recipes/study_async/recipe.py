@@ -31,8 +31,8 @@ class StudyAsyncRecipe:
         longer_tasks, longer_methods: only these are run at the horizons behind the first: the whole table would be too much.
         methods: see `methods`. delays: ticks between an observation and its reply. with_burst: also under a trace with
             bursts of latency.
-        other_horizons: execute horizons beside H / 2, at the first of `horizons` only, under `other_delays`, for
-            `other_methods`, where delay <= execute horizon <= H - delay.
+        other_horizons: execute horizons beside H / 2, at the first of `horizons`, under `other_delays`, for
+            `other_methods`, where delay <= execute horizon <= H - delay. longer_other_horizons: the same at the others.
         seeds: of training; each has its own set of episodes, the same for every method.
         num_episodes: per cell. num_stale_windows: per trap cell. trap_delays: rows of the stale prefixes; none skips them.
         num_windows, base_steps, variant_steps, batch_size: of every training; the defaults of `StateTraining` or
@@ -70,6 +70,7 @@ class StudyAsyncRecipe:
         "all_stale",
     )
     other_horizons: tuple[int, ...] = (4, 6, 12)
+    longer_other_horizons: tuple[int, ...] = (6,)
     other_delays: tuple[int, ...] = (2, 4, 6)
     other_methods: tuple[str, ...] = ("naive", "clean", "all", "stale")
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -91,7 +92,7 @@ class StudyAsyncRecipe:
 
     def __post_init__(self) -> None:
         check_methods(self.methods)
-        if self.other_horizons:
+        if self.other_horizons or self.longer_other_horizons:
             check_methods(self.other_methods)
         foreign = "warmup_steps" if self.observation == "state" else "width"
         if getattr(self, foreign) is not None:
@@ -121,6 +122,11 @@ class StudyAsyncRecipe:
     def methods_at(self, horizon: int) -> tuple[str, ...]:
         """The methods that are run with chunks of `horizon` rows."""
         return tuple(m for m in self.methods if horizon == self.horizons[0] or m in self.longer_methods)
+
+    def other_horizons_at(self, horizon: int) -> tuple[int, ...]:
+        """The execute horizons beside H / 2 with chunks of `horizon` rows."""
+        others = self.other_horizons if horizon == self.horizons[0] else self.longer_other_horizons
+        return tuple(other for other in others if other != horizon // 2)
 
     @property
     def cells(self) -> Path:

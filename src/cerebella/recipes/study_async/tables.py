@@ -11,6 +11,8 @@ from cerebella.recipes.study_async.summary import Row, area, average
 from cerebella.recipes.study_async.trap_summary import Estimate, TrapRow
 
 NOTHING = "-"
+CONTROL_HZ = 30
+"""Of every task of the suite."""
 
 
 def methods_table(names: Iterable[str]) -> str:
@@ -72,6 +74,35 @@ def task_table(rows: Sequence[Row], horizon: int, task: str, perturbation: bool)
                 f"{100 * np.mean(spreads):.0f}" if spreads else NOTHING,
             ]
         )
+    return table(head, lines)
+
+
+def execute_horizon_table(rows: Sequence[Row], horizon: int, methods: Sequence[str], delays: Sequence[int]) -> str:
+    """A line per method and execute horizon, all tasks pooled; empty with fewer than two execute horizons.
+
+    Of the undelayed cells, which exist for half a chunk only, nothing is shown.
+    """
+    chosen = [r for r in rows if r.horizon == horizon and r.method in methods and r.delay in delays]
+    lengths = sorted({row.execute_horizon for row in chosen})
+    if len(lengths) < 2:
+        return ""
+    head = ["method", "s", "questions/s", *(f"success, {_at(delay)}" for delay in delays)]
+    head += [*(f"jerk, {_at(delay)}" for delay in delays), "episodes"]
+    lines = []
+    for method in (method for method in methods if any(row.method == method for row in chosen)):
+        for length in lengths:
+            mine = [row for row in chosen if (row.method, row.execute_horizon) == (method, length)]
+            jerks = [[row.jerk_m_s3 for row in mine if row.delay == delay] for delay in delays]
+            lines.append(
+                [
+                    f"`{method}`",
+                    str(length),
+                    f"{CONTROL_HZ / length:.1f}",
+                    *(_rate(average(mine, lambda row, delay=delay: row.delay == delay)) for delay in delays),
+                    *(_mean(each, 0) for each in jerks),
+                    str(sum(row.num_episodes for row in mine)),
+                ]
+            )
     return table(head, lines)
 
 
