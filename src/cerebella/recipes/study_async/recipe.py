@@ -67,12 +67,12 @@ class StudyAsyncRecipe:
         "lambda",
         "all",
         "stale",
-        "all_stale",
+        "stale_exact",
     )
     other_horizons: tuple[int, ...] = (4, 6, 12)
     longer_other_horizons: tuple[int, ...] = (6,)
     other_delays: tuple[int, ...] = (2, 4, 6)
-    other_methods: tuple[str, ...] = ("naive", "clean", "all", "stale")
+    other_methods: tuple[str, ...] = ("naive", "clean", "all", "stale", "clean_exact", "stale_exact")
     seeds: tuple[int, ...] = (0, 1, 2)
     num_episodes: int = 64
     num_stale_windows: int = 512
