@@ -1,6 +1,7 @@
 """`cerebella run`, as a person starts it."""
 
 import json
+import math
 import os
 import pty
 import signal
@@ -9,6 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cerebella.cli.run import Run
@@ -22,7 +24,18 @@ CONVEYOR = (sys.executable, "-m", "cerebella", "run", "dynamic/conveyor", "--pol
 
 def test_the_conveyor_for_three_seconds(tmp_path: Path) -> None:
     target, recording = tmp_path / "report.json", tmp_path / "run.mcap"
-    words = [*CONVEYOR, "expert", "--duration-s", "3", "--json", str(target), "--record", str(recording)]
+    words = [
+        *CONVEYOR,
+        "expert",
+        "--latency-ms",
+        "90",
+        "--duration-s",
+        "3",
+        "--json",
+        str(target),
+        "--record",
+        str(recording),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     report = json.loads(target.read_text())
@@ -32,6 +45,8 @@ def test_the_conveyor_for_three_seconds(tmp_path: Path) -> None:
     num_ticks = sum(episode["counters"]["num_ticks"] for episode in episodes)
     assert 45 < num_ticks < 120, "three seconds at 30 Hz, on a machine that may be busy"
     assert report["conditions"]["clock"] == "wall"
+    delay = math.ceil(np.quantile(report["preflight"]["latencies_s"], 0.95, method="higher") * 30)
+    assert report["conditions"]["execute_horizon"] == delay + 2 >= 5, "what was measured, and two rows"
     assert "answers take" in done.stdout
     assert done.stdout.splitlines()[-1] == f"wrote {target}"
     assert len(read_recording(recording).ticks) == episodes[0]["counters"]["num_ticks"]

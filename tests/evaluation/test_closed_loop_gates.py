@@ -132,7 +132,7 @@ def test_b4_reaction_times_follow_the_law(mode: Mode, delay: int, execute_horizo
         if hit.metrics["perturbation_tick"] != -1
     ]
     answered = [ticks for ticks in reactions if ticks is not None]
-    promised = 0 if mode == "naive" else min(delay + 1, execute_horizon, HORIZON - execute_horizon)
+    promised = 0 if mode == "naive" else min(delay, execute_horizon, HORIZON - execute_horizon)
     law = reaction_law(delay, execute_horizon, promised)
     assert len(answered) >= 45
     assert np.flatnonzero(law)[0] <= min(answered)

@@ -26,9 +26,9 @@ def test_where_an_episode_starts_has_nothing_to_do_with_what_its_seed_draws_else
     assert abs(np.corrcoef(starts, drawn)[0, 1]) < 0.15
 
 
-@pytest.mark.parametrize(("delay", "initial"), [(0, 0), (1, 2), (4, 5)])
-def test_a_constant_delay_promises_one_tick_more(delay: int, initial: int) -> None:
-    trace = constant_trace(delay)
+@pytest.mark.parametrize(("delay", "margin", "initial"), [(0, 0, 0), (0, 1, 0), (1, 1, 2), (4, 0, 4), (4, 1, 5)])
+def test_a_constant_delay_promises_itself_and_the_margin(delay: int, margin: int, initial: int) -> None:
+    trace = constant_trace(delay, margin)
     assert (trace(3, 9), trace.initial, trace.mean) == (delay, initial, delay)
 
 
@@ -49,7 +49,7 @@ def test_the_burst_trace_is_the_one_of_the_instruments_in_ticks() -> None:
         assert (ticks - 1) / 30 < seconds(number) <= ticks / 30
     calm, slow = np.mean(np.array(trace.ticks) <= 4), np.mean(np.array(trace.ticks) >= 5)
     assert (calm, slow) == pytest.approx((1 - BURST_80MS.burst_share, BURST_80MS.burst_share))
-    assert trace.initial == 4, "the margin above what nearly all requests take; the bursts come as a surprise"
+    assert trace.initial == 3, "what nearly all requests take; the bursts come as a surprise"
 
 
 def test_impossible_delays_are_refused() -> None:

@@ -111,8 +111,8 @@ def test_reaction_is_the_first_tick_that_leaves_the_twin() -> None:
     [
         ("naive", 0, 8, 0),
         ("naive", 4, 8, 0),
-        ("prefix", 4, 8, 5),
-        ("guided", 2, 3, 3),
+        ("prefix", 4, 8, 4),
+        ("guided", 2, 3, 2),
         ("naive", 5, 3, 0),
         ("sync", 4, 6, 0),
     ],

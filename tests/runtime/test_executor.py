@@ -37,18 +37,18 @@ def play(executor: Executor, ticks: range) -> FloatArray:
 
 
 def test_a_hand_over_by_hand() -> None:
-    """H = 8, s = 4, delay 2 and a promise of 3: hold twice, rows 0..3, the 3 promised rows 4..6, then the new row 3."""
+    """H = 8, s = 4, delay 2: hold twice, rows 0..3, the promised rows 4 and 5, then the new row 2."""
     policy = TaggedPolicy(make_metadata(8, 4))
     executor = make_executor(policy, "prefix", 4, lambda number: 2, initial_delay=2)
     sent = play(executor, range(10))
     assert [r.state for r in executor.trace] == ["hold"] * 2 + ["run"] * 8
-    assert sent[2:, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
-    assert sent[2:, 1].tolist() == [0, 1, 2, 3, 4, 5, 6, 3]
+    assert sent[2:, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert sent[2:, 1].tolist() == [0, 1, 2, 3, 4, 5, 2, 3]
     assert sent[9, 2] == 9
     second = executor.requests[1]
     assert (second.observation_tick, second.arrival_tick, second.consumed) == (6, 8, 2)
-    assert second.promised_delay == 3
-    assert second.action_prefix[:, 1].tolist() == [4, 5, 6]
+    assert second.promised_delay == 2
+    assert second.action_prefix[:, 1].tolist() == [4, 5]
     assert (executor.trace[8].chunk_id, executor.trace[8].row) == (1, 2)
 
 

@@ -4,9 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cerebella.interfaces import MAX_CANDIDATES, Guidance
-from cerebella.runtime.executor_config import GUIDED_MODES, MODES, ExecutorConfig, check_mode, modes_of
+from cerebella.runtime.chunks import check_horizons
+from cerebella.runtime.executor_config import (
+    GUIDED_MODES,
+    MODES,
+    ExecutorConfig,
+    check_mode,
+    default_execute_horizon,
+    modes_of,
+)
 
 from .tagged import make_metadata
 
@@ -25,6 +35,17 @@ def test_a_policy_fits_the_modes_for_which_it_has_what_they_need() -> None:
             else:
                 with pytest.raises(ValueError, match=f"mode '{mode}' needs; modes that fit: sync, naive, ensemble"):
                     check_mode(mode, metadata)
+
+
+@given(st.sampled_from(MODES), st.integers(0, 40), st.integers(1, 60))
+def test_the_default_execute_horizon_fits_wherever_one_does(mode: str, delay: int, horizon: int) -> None:
+    s = default_execute_horizon(mode, delay, horizon)
+    assert 1 <= s <= horizon
+    if mode == "sync":
+        assert s == max(1, horizon // 2)
+    elif 2 * delay <= horizon:
+        check_horizons(delay, s, horizon)
+        assert s == delay + 2 or s == horizon - delay < delay + 2
 
 
 def test_unknown_modes_list_the_known_ones() -> None:

@@ -125,7 +125,7 @@ def test_f20_a_slow_first_inference_moves_nothing_and_poisons_nothing() -> None:
     Loop(executor).run(150)
     assert states(executor)[:40] == ["hold"] * 40
     assert executor.trace[40].row == 0
-    assert {request.promised_delay for request in list(executor.requests)[3:]} == {3}
+    assert {request.promised_delay for request in list(executor.requests)[3:]} == {2}
 
 
 def test_f21_shutting_down_is_a_stop_and_never_a_way_home() -> None:

@@ -32,7 +32,7 @@ class Eval:
     seed: int = 0
     """which set of episodes"""
     execute_horizon: int | None = None
-    """actions executed before the next chunk takes over (default: half the policy's horizon)"""
+    """actions executed before the next chunk takes over (default: the delay and two; in sync half a chunk)"""
     perturbation: bool = False
     """disturb every episode once"""
     batch: int = 32

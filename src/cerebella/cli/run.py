@@ -25,7 +25,7 @@ class Run:
     mode: Mode = "prefix"
     """sync waits for each chunk; the others ask while the robot moves; prefix continues what is promised"""
     execute_horizon: int | None = None
-    """actions executed before the next chunk takes over (default: half the policy's horizon)"""
+    """actions executed before the next chunk takes over (default: the delay of an answer and two; in sync half a chunk)"""
     episodes: int | None = None
     """number of episodes (default: 1, or of an environment as many as fit into --duration-s)"""
     seed: int = 0

@@ -32,7 +32,7 @@ class DelayTrace:
     name: str
     ticks: tuple[int, ...]
     initial: int
-    margin: int = 1
+    margin: int = 0
 
     def __post_init__(self) -> None:
         if self.margin < 0:
@@ -53,7 +53,7 @@ class DelayTrace:
         return float(np.mean(self.ticks))
 
 
-def constant_trace(delay: int, margin: int = 1) -> DelayTrace:
+def constant_trace(delay: int, margin: int = 0) -> DelayTrace:
     """The same delay every time. Above 0 the estimator's margin holds from the start."""
     name = f"{delay} {'tick' if delay == 1 else 'ticks'}"
     return DelayTrace(name, (delay,), delay + margin if delay > 0 else 0, margin)
@@ -73,7 +73,7 @@ def jitter_trace(mean: int, spread: int, num_requests: int = 5000, seed: int = 0
     return _measured(f"jitter {mean} +- {spread} ticks", ticks)
 
 
-def burst_trace(law: LatencyLaw = BURST_80MS, policy_hz: float = 30.0, margin: int = 1) -> DelayTrace:
+def burst_trace(law: LatencyLaw = BURST_80MS, policy_hz: float = 30.0, margin: int = 0) -> DelayTrace:
     """Latencies of `runtime.instruments.latency` in ticks of the policy rate, a part of a tick counted as a whole one.
 
     The default law is log-normal around 80 ms, and 2 % of the requests lie in bursts that take 100 to 400 ms longer.
@@ -83,7 +83,7 @@ def burst_trace(law: LatencyLaw = BURST_80MS, policy_hz: float = 30.0, margin: i
     return _measured(BURST, np.array([to_ticks(trace(number), period_s) for number in range(law.num_samples)]), margin)
 
 
-def _measured(name: str, ticks: np.ndarray, margin: int = 1) -> DelayTrace:
+def _measured(name: str, ticks: np.ndarray, margin: int = 0) -> DelayTrace:
     """A trace whose episodes begin with the promise that a long run would have come to: the 95 % point and a margin."""
     high = int(np.quantile(ticks, 0.95, method="higher"))
     return DelayTrace(name, tuple(ticks.tolist()), high + margin if high else 0, margin)

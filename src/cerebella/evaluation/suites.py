@@ -24,7 +24,7 @@ from cerebella.evaluation.summary import Cell, episode_rows, summarise
 from cerebella.interfaces import Environment, Policy, PolicyMetadata
 from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.drive import check_embodiment
-from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode, check_mode
+from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode, check_mode, default_execute_horizon
 
 ENGINES = ("readable", "fast")
 NAMED_POLICIES = ("expert", "zero")
@@ -44,7 +44,7 @@ class EvalConfig:
         delay: ticks between every observation and the arrival of its reply; or `burst`: around 80 ms, with bursts.
         episodes: how many; the same seed gives the same ones for every policy, mode and delay.
         seed: which set of episodes.
-        execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
+        execute_horizon: actions executed before the next chunk takes over; if left out, `default_execute_horizon` of a delay that nearly all replies keep.
         perturbation: disturb each episode once, e.g. by a sudden belt speed, or a bump against the part.
         batch: environments in lock step; only the speed depends on it.
         num_flow_steps: Euler steps of a policy directory's model, 1 or more; its own number if left out.
@@ -103,10 +103,12 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     with_images = bool(metadata.embodiment.views)
     make = lockstep_environments(config.suite, with_images=with_images, perturbation=config.perturbation)
     check_policy(metadata, make().embodiment, config.mode)
-    execute_horizon = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
+    trace = delay_trace(config.delay)
+    execute_horizon = config.execute_horizon
+    if execute_horizon is None:
+        execute_horizon = default_execute_horizon(config.mode, trace.initial, metadata.horizon)
     check_execute_horizon(execute_horizon, metadata.horizon)
     executor = executor_config(config.mode, execute_horizon)
-    trace = delay_trace(config.delay)
     is_constant = isinstance(config.delay, int)
     cell = Cell(
         mode=config.mode,

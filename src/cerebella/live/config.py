@@ -16,7 +16,7 @@ class RunConfig:
         target: an environment, e.g. `dynamic/conveyor`, or a robot file (`.json`, `.toml`).
         policy: a policy directory, `owner/name` on a hub, the ws:// or wss:// address of a server, `expert`, or `hold`.
         mode: one of `executor_config.MODES`.
-        execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
+        execute_horizon: actions executed before the next chunk takes over; if left out, `default_execute_horizon`.
         episodes: how many; if left out one, or of an environment as many as fit into `duration_s`.
         seed: of the first episode (an environment's); it counts up.
         duration_s: end with a controlled stop after so many seconds, all episodes together; None never does.

@@ -22,7 +22,7 @@ from cerebella.runtime.delay import DelayEstimator, to_ticks
 from cerebella.runtime.drive import Pacing, check_embodiment
 from cerebella.runtime.emergency_stop import EmergencyStop
 from cerebella.runtime.executor import Executor
-from cerebella.runtime.executor_config import ExecutorConfig, check_mode
+from cerebella.runtime.executor_config import ExecutorConfig, check_mode, default_execute_horizon
 from cerebella.runtime.preflight import preflight
 from cerebella.runtime.recording.construction import describe_run
 from cerebella.runtime.recording.recorder import Recorder, RecordingFailure
@@ -41,7 +41,7 @@ class Session:
 
     Attributes:
         metadata: of the policy, with the robot's own limits: those of its training may be wider.
-        executor_config: as given. checked: what `check` found, plain JSON types.
+        executor_config: how chunks are run; an execute horizon that nobody gave is set by `check`. checked: what `check` found, plain JSON types.
         estimator: of the delay; lives over all episodes.
 
     Raises:
@@ -54,16 +54,18 @@ class Session:
         check_embodiment(brain.metadata.embodiment, environment.embodiment)
         check_mode(config.mode, brain.metadata)
         self.metadata = replace(brain.metadata, embodiment=environment.embodiment)
-        horizon = self.metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
-        self.executor_config = ExecutorConfig(config.mode, horizon, num_kept=_NUM_KEPT)
+        self._config = config
+        self.executor_config = self._configure(delay=0)
         self.estimator = DelayEstimator(initial=0)
         self.checked: dict[str, Any] = {}
-        self._config, self._environment, self._robot = config, environment, robot
+        self._environment, self._robot = environment, robot
         self._brain, self._clock = brain, clock
         self._remaining_s = float("inf") if config.duration_s is None else config.duration_s
 
     def check(self) -> None:
-        """Ask the policy a few times, without moving, and say whether its delay fits; sets the delay estimate.
+        """Ask the policy a few times, without moving, and say whether its delay fits.
+
+        Sets the delay estimate and, where it was left out, the execute horizon.
 
         Raises:
             ValueError: the policy fails, or the mode cannot work on a robot.
@@ -80,6 +82,11 @@ class Session:
             )
         finally:
             transport.close()
+        delay = to_ticks(
+            float(np.quantile(latencies_s, _QUANTILE, method="higher")), 1.0 / self.metadata.embodiment.policy_hz
+        )
+        self.executor_config = self._configure(delay)
+        self.estimator = DelayEstimator(initial=delay, num_warmup=0)
         violations = preflight(self.metadata, self.executor_config, latencies_s, _QUANTILE)
         self.checked = {"latencies_s": latencies_s, "violations": [asdict(violation) for violation in violations]}
         embodiment, config = self.metadata.embodiment, self.executor_config
@@ -93,8 +100,12 @@ class Session:
             print(f"{'does not work' if violation.is_fatal else 'does not fit'}: {violation}")
         if self._robot is not None and any(violation.is_fatal for violation in violations):
             raise ValueError(f"the mode {config.mode!r} cannot work here: {violations[0]}")
-        delay = to_ticks(float(np.quantile(latencies_s, _QUANTILE, method="higher")), 1.0 / embodiment.policy_hz)
-        self.estimator = DelayEstimator(initial=delay + 1, num_warmup=0)
+
+    def _configure(self, delay: int) -> ExecutorConfig:
+        """For answers that take `delay` ticks."""
+        given = self._config.execute_horizon
+        horizon = default_execute_horizon(self._config.mode, delay, self.metadata.horizon) if given is None else given
+        return ExecutorConfig(self._config.mode, horizon, num_kept=_NUM_KEPT)
 
     def run(self, safety: Safety, emergency_stop: EmergencyStop) -> list[EpisodeReport]:
         """Every episode, until an operator or a failure ends it all.

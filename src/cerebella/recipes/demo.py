@@ -39,6 +39,7 @@ from cerebella.recipes.demo_video import write_demo_video
 from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.clock import WallClock
 from cerebella.runtime.delay import DelayEstimator, to_ticks
+from cerebella.runtime.executor_config import default_execute_horizon
 from cerebella.runtime.transport import warm_up
 
 SUITE = "dynamic/conveyor"
@@ -61,7 +62,7 @@ class DemoConfig:
         latency_jitter_ms: each request's latency is drawn uniformly within +- this.
         seconds_per_cell: no new episode of a cell starts later than this.
         num_twins: disturbed episodes per mode and delay for the reaction time.
-        execute_horizon: actions executed before the next chunk takes over; half the policy's horizon if left out.
+        execute_horizon: actions executed before the next chunk takes over; if left out, `default_execute_horizon`.
         seed: which scenes; they are the same in every cell.
     """
 
@@ -116,13 +117,13 @@ def run_demo(config: DemoConfig) -> DemoOutcome:
     with _timed(timing, "load_s"):
         environment = make_environment(SUITE, with_images=config.policy != "expert")
         source, metadata = _load(config, environment)
-    s = metadata.horizon // 2 if config.execute_horizon is None else config.execute_horizon
-    check_execute_horizon(s, metadata.horizon)
-    print(f"Policy {metadata.policy_id}: {metadata.horizon} actions per inference, {s} executed before the next.")
+    if config.execute_horizon is not None:
+        check_execute_horizon(config.execute_horizon, metadata.horizon)
+    print(f"Policy {metadata.policy_id}: {metadata.horizon} actions per inference.")
     print(f"Loaded in {timing['load_s']:.1f} s; {_describe_speed(source, environment)}")
 
     with _timed(timing, "live_s"):
-        lives = _run_live(config, source, metadata, environment, s)
+        lives = _run_live(config, source, metadata, environment)
     with _timed(timing, "twins_s"):
         reactions = _run_twins(config, source, lives)
     with _timed(timing, "video_s"):
@@ -179,7 +180,7 @@ def _describe_speed(source: PolicySource, environment: Environment) -> str:
 
 
 def _run_live(
-    config: DemoConfig, source: PolicySource, metadata: PolicyMetadata, environment: Environment, execute_horizon: int
+    config: DemoConfig, source: PolicySource, metadata: PolicyMetadata, environment: Environment
 ) -> list[_Live]:
     lives: list[_Live] = []
     num_cells = len(config.modes) * len(config.latencies_ms)
@@ -189,6 +190,9 @@ def _run_live(
             longest_s = (latency_ms + config.latency_jitter_ms) / 1e3
             ticks = to_ticks(longest_s, 1.0 / metadata.embodiment.control_hz)
             for mode in config.modes:
+                execute_horizon = config.execute_horizon
+                if execute_horizon is None:
+                    execute_horizon = default_execute_horizon(mode, ticks, metadata.horizon)
                 cell = Cell(mode, latency_ms, "ms", execute_horizon, metadata)
                 bar.set_description(f"live {cell.name}")
                 episodes = rollout_wall(
@@ -197,7 +201,7 @@ def _run_live(
                     executor_config(mode, execute_horizon),
                     draw_latency(config, latency_ms),
                     seeds,
-                    delay_estimator=DelayEstimator(initial=ticks + 1),
+                    delay_estimator=DelayEstimator(initial=ticks),
                     budget_s=config.seconds_per_cell,
                     with_snapshots=True,
                 )

@@ -1,4 +1,4 @@
-"""How many ticks the next inference will take: a high quantile of the recent ones plus a margin.
+"""How many ticks the next inference will take: a high quantile of the recent ones, plus a margin if one wants it.
 
 A sliding quantile follows a changing link where the last value or a constant does not, and it is less wasteful than
 the maximum. Warm-up calls (compilation, caches) say nothing about the next call and are left out.
@@ -17,7 +17,8 @@ class DelayEstimator:
         initial: the estimate before the first counted sample.
         window: how many of the newest samples count.
         quantile: 0..1; the sample at or above it is taken, so an estimate is always a delay that was seen.
-        margin: ticks added. A promise that is one tick too long costs little, one too short breaks the hand-over.
+        margin: ticks added. One tick more binds a policy that continues its promise to one row more of what it thought
+            before, which costs more than now and then a late answer (`docs/study-async.md`).
         num_warmup: samples ignored at the start.
 
     Raises:
@@ -25,7 +26,7 @@ class DelayEstimator:
     """
 
     def __init__(
-        self, initial: int, window: int = 100, quantile: float = 0.95, margin: int = 1, num_warmup: int = 1
+        self, initial: int, window: int = 100, quantile: float = 0.95, margin: int = 0, num_warmup: int = 1
     ) -> None:
         for name, value, least in (
             ("initial", initial, 0),

@@ -14,6 +14,10 @@ PROMISING_MODES: tuple[Mode, ...] = (*GUIDED_MODES, "prefix")
 """What will be sent during the inference is laid down with the request."""
 
 
+SPARE_ROWS = 2
+"""Rows that `default_execute_horizon` executes beyond the delay."""
+
+
 @dataclass(frozen=True)
 class ExecutorConfig:
     """How chunks are run. Ticks are those of the policy rate.
@@ -101,6 +105,23 @@ def check_mode(mode: str, metadata: PolicyMetadata) -> None:
             f"the policy {metadata.policy_id} cannot be guided at inference time (it has no `infer_guided`), which mode "
             f"{mode!r} needs; modes that fit: {', '.join(modes_of(metadata))}"
         )
+
+
+def default_execute_horizon(mode: str, delay: int, horizon: int) -> int:
+    """Rows of a chunk to execute before the next request, s, where nobody says: two more than the delay.
+
+    The fresher a plan, the better, until one inference hardly ends before the next begins: of all that the study of
+    asynchronous execution varied, this decided most (`docs/study-async.md`). A longer s asks a server less often. `sync`, which
+    stands still while it thinks, executes half of every chunk.
+
+    Args:
+        delay: ticks that nearly all requests take, 0 or more. horizon: H, rows of a chunk.
+
+    Returns:
+        1..H, with delay <= s <= H - delay wherever such an s exists.
+    """
+    half = max(1, horizon // 2)
+    return half if mode == "sync" else min(delay + SPARE_ROWS, max(horizon - delay, half))
 
 
 def modes_of(metadata: PolicyMetadata) -> tuple[str, ...]:

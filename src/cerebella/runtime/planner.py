@@ -125,12 +125,16 @@ class Planner(Operator):
         self._transport.submit(Request(record.id, observation, sent, delay, guidance, left or math.inf))
 
     def _promise(self, position: float) -> tuple[int, FloatArray]:
-        """The delay to promise and the prefix that keeps the promise: (0, empty) where nothing is promised."""
+        """The delay to promise and the prefix that keeps the promise: (0, empty) where nothing is promised.
+
+        Where commands run between the rows, the row that they are on their way to is promised, too.
+        """
         nothing = 0, np.zeros((0, self.metadata.embodiment.action_dim), dtype=np.float32)
         plan = self._plan
         if self.mode not in PROMISING_MODES or plan is None or plan.is_over or self._is_altered or self._is_clipped:
             return nothing
         estimate = self._delay_estimator.estimate()
+        estimate += estimate > 0 and self._step < 1.0
         delay = chunks.clamp_delay(estimate, self.config.execute_horizon, self.metadata.horizon)
         self.counters.num_delay_clamped += delay < estimate
         longest = self.metadata.max_trained_prefix if self.mode == "prefix" else self.metadata.horizon
