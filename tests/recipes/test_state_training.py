@@ -63,10 +63,11 @@ def test_variants_have_the_rules_that_they_are_called_by() -> None:
         "released": ("band", 4, 10, 0.5, True),
         "stale": plain,
         "all_stale": ("lambda", 4, 10, 0.5, True),
+        "band_stale": ("band", 4, 0, 0.0, False),
         "roll_forward": plain,
     }
     assert [name for name, v in VARIANTS.items() if not v.uses_prefix] == ["sync", "roll_forward"]
-    assert [name for name, v in VARIANTS.items() if v.stale_share] == ["stale", "all_stale"]
+    assert [name for name, v in VARIANTS.items() if v.stale_share] == ["stale", "all_stale", "band_stale"]
 
 
 def test_masks_really_differ() -> None:

@@ -75,10 +75,11 @@ VARIANTS: Mapping[str, Variant] = {
     "released": replace(_PAPER, mask_variant="band"),
     "stale": Variant(stale_share=0.4),
     "all_stale": replace(_PAPER, stale_share=0.4),
+    "band_stale": Variant("band", stale_share=0.4),
     "roll_forward": Variant(uses_prefix=False, roll_forward=True),
 }
 """`sync`: the base for as many steps more. `clean`: training-time real-time chunking. `all`: the tricks of the
-Xiaomi-Robotics-0 paper together. `released`: what its released code does. `stale`, `all_stale`: prefixes as they are when
+Xiaomi-Robotics-0 paper together. `released`: what its released code does. `stale`, `all_stale`, `band_stale`: prefixes as they are when
 a plan was overtaken by events. Each of the others adds one trick to `clean`."""
 
 

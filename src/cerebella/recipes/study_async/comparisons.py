@@ -28,7 +28,7 @@ from cerebella.recipes.study_async.methods import TRICKS
 from cerebella.recipes.study_async.summary import Row
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
-    *((method, "naive") for method in ("clean", "all", "stale", "stale_exact")),
+    *((method, "naive") for method in ("clean", "all", "stale", "stale_exact", "band_stale_exact")),
     *((trick, "clean") for trick in TRICKS),
 )
 """(method, what it is compared with)."""

@@ -37,6 +37,7 @@ COLOURS = {
     "roll_forward": "#d946ef",
     "clean_exact": "#0f766e",
     "stale_exact": "#16a34a",
+    "band_stale_exact": "#2563eb",
 }
 _DASHED = (
     "sync",
@@ -48,6 +49,7 @@ _DASHED = (
     "roll_forward",
     "clean_exact",
     "stale_exact",
+    "band_stale_exact",
 )
 STYLE: Any = {
     "font.family": "DejaVu Sans",

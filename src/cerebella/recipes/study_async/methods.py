@@ -43,6 +43,7 @@ _ALL = (
     Method("roll_forward", "prefix", "roll_forward", "sees the state rolled forward by the prefix"),
     Method("clean_exact", "prefix", "clean", "clean, promising the measured delay and no tick more", margin=0),
     Method("stale_exact", "prefix", "stale", "stale, promising the measured delay and no tick more", margin=0),
+    Method("band_stale_exact", "prefix", "band_stale", "band mask and such prefixes, with the same promise", margin=0),
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 """By name, in the order of the tables."""
@@ -51,7 +52,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "modes": ("sync", "naive", "ensemble", "guided", "guided_identity", "best_of_n", "clean", "all"),
     "variants": ("naive", "clean", "offset", "band", "lambda", "hide", "reweight", "all"),
     "data": ("naive", "clean", "stale", "all", "all_stale", "released", "roll_forward"),
-    "margin": ("naive", "clean", "clean_exact", "stale", "stale_exact"),
+    "margin": ("naive", "clean", "clean_exact", "stale", "stale_exact", "band_stale_exact"),
 }
 """What is drawn in one picture."""
 
@@ -68,6 +69,7 @@ TRICKS = (
     "roll_forward",
     "clean_exact",
     "stale_exact",
+    "band_stale_exact",
 )
 """Methods that are compared with `clean`, on the same episodes."""
 

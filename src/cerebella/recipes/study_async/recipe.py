@@ -72,7 +72,15 @@ class StudyAsyncRecipe:
     other_horizons: tuple[int, ...] = (4, 6, 12)
     longer_other_horizons: tuple[int, ...] = (6,)
     other_delays: tuple[int, ...] = (2, 4, 6)
-    other_methods: tuple[str, ...] = ("naive", "clean", "all", "stale", "clean_exact", "stale_exact")
+    other_methods: tuple[str, ...] = (
+        "naive",
+        "clean",
+        "all",
+        "stale",
+        "clean_exact",
+        "stale_exact",
+        "band_stale_exact",
+    )
     seeds: tuple[int, ...] = (0, 1, 2)
     num_episodes: int = 64
     num_stale_windows: int = 512
