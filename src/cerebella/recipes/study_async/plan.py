@@ -88,8 +88,9 @@ def rollouts(recipe: StudyAsyncRecipe, policy: PolicyName) -> Iterator[tuple[Rol
 
 def traps(recipe: StudyAsyncRecipe, policy: PolicyName) -> Iterator[TrapName]:
     """Trap cells of a policy: the modes that look at the running plan. Open loop, a margin makes no difference."""
-    for method in methods_of(recipe, policy):
-        if method.margin == 1 and method.mode in ("prefix", "guided", "guided_identity"):
+    modes = {method.mode: method for method in reversed(methods_of(recipe, policy))}  # the first method of each mode
+    for mode, method in modes.items():
+        if mode in ("prefix", "guided", "guided_identity"):
             for delay in recipe.trap_delays:
                 if fits(delay, policy.horizon // 2, policy.horizon):
                     yield TrapName(policy.task, policy.horizon, method.name, delay, policy.seed)
