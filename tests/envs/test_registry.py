@@ -1,6 +1,6 @@
 import pytest
 
-from cerebella.envs import ENVIRONMENTS, make_environment
+from cerebella.envs import ENVIRONMENTS, WORKCELL_ENVIRONMENTS, make_environment
 from cerebella.types import Action
 
 
@@ -15,6 +15,18 @@ def test_every_environment_resets_and_steps(name: str) -> None:
     environment.apply(command)
     assert environment.observe().tick == 1
     assert not environment.status().is_done
+
+
+@pytest.mark.parametrize("name", WORKCELL_ENVIRONMENTS)
+def test_every_cell_resets_and_steps(name: str) -> None:
+    pytest.importorskip("mujoco")
+    environment = make_environment(name, with_images=False)
+    environment.reset(seed=0)
+    environment.apply(environment.embodiment.hold(environment.observe(), None))
+    assert environment.observe().tick == 1
+    assert not environment.status().is_done
+    with pytest.raises(ValueError, match="num_parts"):
+        make_environment(name, num_parts=3)
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:

@@ -7,21 +7,33 @@ from cerebella.envs.dynamic.environment import DynamicEnvironment
 from cerebella.envs.dynamic.lockstep import Lockstep
 from cerebella.envs.dynamic.task import Task
 from cerebella.envs.dynamic.tasks import TASKS
+from cerebella.envs.workcell import tasks as workcell
 from cerebella.interfaces import Environment
 
 ENVIRONMENTS: tuple[str, ...] = tuple(TASKS)
-"""Known names."""
+"""Known names of environments that need nothing but this package."""
+WORKCELL_ENVIRONMENTS: tuple[str, ...] = tuple(workcell.TASKS)
+"""Known names of environments that need MuJoCo (extra `sim`)."""
 
 
 def make_environment(name: str, **options: Any) -> Environment:
-    """Build the environment called `name`; `options` are those of `DynamicEnvironment`, e.g. `perturbation=True`.
+    """Build the environment called `name`.
+
+    Args:
+        options: those of `DynamicEnvironment`, e.g. `perturbation=True`, or of
+            `workcell.environment.WorkcellEnvironment`, e.g. `control_mode="joint"`.
 
     Raises:
         ValueError: the name is unknown, or the environment has no such option.
+        ImportError: a workcell environment, and MuJoCo is not installed.
     """
-    task = _task(name)
+    if name in WORKCELL_ENVIRONMENTS:
+        make: Callable[..., Environment] = workcell.workcell_module("environment").WorkcellEnvironment
+        task: Any = workcell.make_task(name)
+    else:
+        make, task = DynamicEnvironment, _task(name)
     try:
-        return DynamicEnvironment(task, **options)
+        return make(task, **options)
     except TypeError as error:
         raise ValueError(f"environment {name!r} cannot be made with {sorted(options)}: {error}") from error
 
@@ -35,11 +47,14 @@ def lockstep_environments(name: str, **options: Any) -> Callable[[], Environment
     Raises:
         ValueError: the name is unknown. The returned function: the environment has no such option.
     """
+    if name in WORKCELL_ENVIRONMENTS:  # a cell steps alone
+        return lambda: make_environment(name, **options)
     lockstep = Lockstep(_task(name))
     return lambda: make_environment(name, lockstep=lockstep, **options)
 
 
 def _task(name: str) -> Task[Any]:
     if name not in TASKS:
-        raise ValueError(f"unknown environment {name!r}; known environments: {', '.join(ENVIRONMENTS)}")
+        known = ", ".join((*ENVIRONMENTS, *WORKCELL_ENVIRONMENTS))
+        raise ValueError(f"unknown environment {name!r}; known environments: {known}")
     return TASKS[name]()
