@@ -9,6 +9,7 @@ import torch
 
 from cerebella.envs.dynamic.intercept import Intercept
 from cerebella.envs.dynamic.windows import expert_windows
+from cerebella.evaluation.suites import EvalConfig, evaluate, needs_pictures
 from cerebella.interfaces import Guidance, PolicyMetadata
 from cerebella.models.state_model import StateModel, state_config
 from cerebella.policies.state_policy import StatePolicy
@@ -131,3 +132,16 @@ def test_a_damaged_directory_is_named(policy: StatePolicy, tmp_path: Path) -> No
     (tmp_path / "config.json").write_text(config.replace("cerebella_state", "mibot"))
     with pytest.raises(ValueError, match="model_type is 'mibot'"):
         StatePolicy.load(tmp_path)
+
+
+def test_its_directory_is_evaluated_like_any_other(policy: StatePolicy, tmp_path: Path) -> None:
+    """From the command line's side: scenes as numbers, no picture drawn, and a delay decides how many rows are executed."""
+    policy.save(tmp_path / "catcher")
+    name = str(tmp_path / "catcher")
+    assert not needs_pictures(name)
+    result = evaluate(EvalConfig(TASK.name, name, delay=4, episodes=2, num_flow_steps=1), show_progress=False)
+    assert result["policy"]["policy_id"].startswith("catcher@")
+    assert result["conditions"]["cells"][0]["execute_horizon"] == 6
+    assert result["summary"][0]["episodes"] == 2
+    with pytest.raises(ValueError, match=r"engine is 'fast', but .* acts from state vectors"):
+        evaluate(EvalConfig(TASK.name, name, engine="fast", episodes=2), show_progress=False)

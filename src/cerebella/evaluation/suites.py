@@ -196,9 +196,25 @@ def open_policy(
 
     if name == "zero":
         policy = HoldPolicy(environment.embodiment, ZERO_HORIZON)
+    elif _acts_from_states(Path(name)):
+        from cerebella.policies.state_policy import StatePolicy
+
+        if engine != ENGINES[0]:
+            raise ValueError(f"engine is {engine!r}, but {name} acts from state vectors, which is {ENGINES[0]} only")
+        policy = StatePolicy.load(Path(name), num_flow_steps)
     else:
         policy = load_policy(name, num_flow_steps=num_flow_steps, engine=engine)
     return policy, policy.metadata
+
+
+def needs_pictures(name: str) -> bool:
+    """Whether the policy called `name` (see `open_policy`; also `hold`) looks at camera pictures, so far as one can tell here."""
+    return name not in (*NAMED_POLICIES, "hold") and not _acts_from_states(Path(name))
+
+
+def _acts_from_states(directory: Path) -> bool:
+    robot = directory / "embodiment.json"
+    return robot.is_file() and not Embodiment.load(robot).views
 
 
 def executor_config(mode: str, execute_horizon: int) -> ExecutorConfig:

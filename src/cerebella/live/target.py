@@ -3,14 +3,12 @@
 from contextlib import ExitStack
 
 from cerebella.envs.registry import ENVIRONMENTS, make_environment
+from cerebella.evaluation.suites import needs_pictures
 from cerebella.interfaces import Environment
 from cerebella.live.config import RunConfig
 from cerebella.robots.registry import SUFFIXES, MakeDevice, make_robot
 from cerebella.robots.robot import Robot
 from cerebella.runtime.clock import Clock
-
-_BLIND = ("expert", "hold")
-"""Policies that look at no picture, so that none is drawn."""
 
 
 def open_target(
@@ -27,8 +25,7 @@ def open_target(
                 f"there is no environment {config.target!r}; known: {', '.join(ENVIRONMENTS)}, or a robot file "
                 f"({', '.join(SUFFIXES)})"
             )
-        with_images = config.policy not in _BLIND
-        return make_environment(config.target, with_images=with_images, clock_s=clock.now_s), None
+        return make_environment(config.target, with_images=needs_pictures(config.policy), clock_s=clock.now_s), None
     robot = make_robot(config.target, config.prompt, make_device)
     stack.callback(robot.disconnect)
     robot.connect()

@@ -144,8 +144,11 @@ class StatePolicy:
         partial.replace(directory / "config.json")
 
     @classmethod
-    def load(cls, directory: Path) -> "StatePolicy":
+    def load(cls, directory: Path, num_flow_steps: int | None = None) -> "StatePolicy":
         """Read what `save` wrote; the policy is called like the directory.
+
+        Args:
+            num_flow_steps: as in the constructor.
 
         Raises:
             FileNotFoundError: a file is missing (names it). ValueError: another kind of policy, or a file does not fit.
@@ -174,7 +177,7 @@ class StatePolicy:
             max_trained_prefix=max_prefix,
             statistics_hash=statistics.hash,
         )
-        return cls(model, processor, metadata, roll_forward=roll_forward)
+        return cls(model, processor, metadata, num_flow_steps, roll_forward=roll_forward)
 
     def _sample(
         self,
