@@ -15,6 +15,7 @@ import tyro
 from cerebella.cli import explain_errors
 from cerebella.evaluation.result import read_result
 from cerebella.evaluation.suites import EvalConfig, evaluate
+from cerebella.runtime.executor_config import default_execute_horizon
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Study:
     """ticks from an observation to the arrival of its chunk"""
     episodes: int = 256
     seed: int = 0
+    execute_horizon: int | None = None
+    """actions executed before the next chunk takes over (default: the delay and two; in sync half a chunk)"""
     perturbation: bool = False
     """disturb every episode once"""
     out: Path = Path("outputs/modes_and_delays")
@@ -56,7 +59,7 @@ def _cell(study: Study, mode: str, delay: int) -> dict[str, Any]:
     """The summary of one cell, run now if its file is missing.
 
     Raises:
-        ValueError: the file is there, but of another policy, seed or number of episodes.
+        ValueError: the file is there, but of another policy, seed, execute horizon or number of episodes.
     """
     path = study.out / f"{mode}-{delay}.json"
     if not path.is_file():
@@ -69,13 +72,18 @@ def _cell(study: Study, mode: str, delay: int) -> dict[str, Any]:
                 delay=delay,
                 episodes=study.episodes,
                 seed=study.seed,
+                execute_horizon=study.execute_horizon,
                 perturbation=study.perturbation,
                 json=path,
             )
         )
     result = read_result(path)
     is_ours = result["policy"]["path"] == study.policy and result["conditions"]["perturbation"] == study.perturbation
-    if not is_ours or (len(result["episodes"]), result["run"]["seed"]) != (study.episodes, study.seed):
+    cell, wanted = result["conditions"]["cells"][0], study.execute_horizon
+    if wanted is None:
+        wanted = default_execute_horizon(mode, delay, cell["horizon"])
+    found = len(result["episodes"]), result["run"]["seed"], cell["execute_horizon"]
+    if not is_ours or found != (study.episodes, study.seed, wanted):
         raise ValueError(f"{path} is a cell of another study; delete it or choose another --out")
     return result["summary"][0]
 

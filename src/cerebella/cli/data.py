@@ -1,4 +1,4 @@
-"""`cerebella data`: look at data sets, measure, check, convert and repair them."""
+"""`cerebella data`: look at data sets, measure, check, convert, generate and repair them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -152,11 +152,75 @@ class Recover:
         return 0
 
 
+@dataclass(frozen=True)
+class Generate:
+    """Let the expert of a workcell task fill a LeRobotDataset v3.0 with demonstrations, and write questions about its pictures.
+
+    Three cameras, numbers and instructions per frame. A run that was killed goes on where it was: give the same command again.
+    The same command with more episodes adds to the set.
+    """
+
+    task: Annotated[Positional[str], arg(metavar="TASK")]
+    """e.g. workcell/lego"""
+    episodes: int
+    """how many demonstrations the set is to hold"""
+    out: Path
+    """the set's directory"""
+    num_processes: int = 2
+    """that play, draw and encode; the set does not depend on it"""
+    seed: int = 0
+    """of the first attempt; the next ones follow by ones"""
+    control_mode: Literal["end_effector", "joint"] = "end_effector"
+    """what the actions command"""
+    render_size: int = 224
+    """height and width of the pictures, pixels, even"""
+    randomisation: Literal["none", "mild", "wide"] = "mild"
+    """of light, colours, camera poses, friction and delay"""
+    fps: int = 30
+    """rows per second, a whole divisor of 30"""
+    keep_failed: bool = False
+    """keep attempts without success as episodes; they are written down in meta/attempts.jsonl either way"""
+    codec: Literal["h264", "av1"] = "h264"
+    """of the videos; av1 is smaller and takes four times as long"""
+    question_every_s: float = 1.0
+    """mean seconds between two pictures with questions; 0 for none"""
+
+    def run(self) -> int:
+        """Print what was left out, and the path."""
+        from cerebella.envs.workcell.tasks import TASKS, make_task, workcell_module
+
+        check_name("task of the workcell", self.task, TASKS)
+        workcell_module("environment")  # says how to install MuJoCo
+        from cerebella.recipes.workcell_attempt import GenerationSettings
+        from cerebella.recipes.workcell_data import generate
+
+        settings = GenerationSettings(
+            control_mode=self.control_mode,
+            render_px=self.render_size,
+            randomisation=self.randomisation,
+            fps=self.fps,
+            first_seed=self.seed,
+            keeps_failed=self.keep_failed,
+            codec=self.codec,
+            moment_every_s=self.question_every_s,
+        )
+        made = generate(make_task(self.task), self.out, self.episodes, settings, self.num_processes)
+        for attempt in made.failed[:_MOST_LINES]:
+            print(f"seed {attempt.seed} failed after {attempt.num_frames} frames: {attempt.reason}")
+        print(f"{made.num_episodes} episodes, {made.num_frames} frames, {len(made.failed)} attempts failed")
+        if made.companion is not None:
+            talk = made.companion
+            print(f"{talk.num_questions} questions in {talk.num_conversations} conversations about their pictures")
+        print(f"wrote {self.out}")
+        return 0
+
+
 DATA_COMMANDS: Mapping[str, tuple[type[_DataCommand], str, str]] = {
     "inspect": (Inspect, "DIR", "a page with sample frames, plots, and what looks wrong"),
     "stats": (Stats, "DIR", "statistics of every number, without decoding a video"),
     "validate": (Validate, "DIR", "every fault with its file and episode; exit code 1 if there is any"),
     "convert": (Convert, "SOURCE TARGET", "LeRobotDataset v2.x or XR-0 episodes to LeRobotDataset v3.0"),
+    "generate": (Generate, "TASK", "demonstrations of a workcell task, and questions about their pictures"),
     "recover": (Recover, "DIR", "finish a set whose writer was killed"),
 }
 """Name -> (arguments, usage, one line)."""

@@ -31,23 +31,29 @@ class VideoEncoding:
         codec: an encoder that PyAV has. keyframe_every: frames from one key frame to the next; 2 makes single frames quick
             to reach, more makes files smaller and ranges quicker.
         crf: constant quality, lower is better and larger. preset: the encoder's speed setting.
+        num_threads: of the encoder; 0 leaves it the choice. With 1 the same pictures always make the same H.264 file.
     """
 
     codec: str
     keyframe_every: int = 2
     crf: int = 30
     preset: str = "8"
+    num_threads: int = 0
 
     def __post_init__(self) -> None:
         if self.codec not in av.codecs_available:
             raise ValueError(f"PyAV has no encoder {self.codec!r}; try one of: {', '.join(_available()) or 'none'}")
         if self.keyframe_every < 1:
             raise ValueError(f"keyframe_every must be 1 frame or more; got {self.keyframe_every}")
+        if self.num_threads < 0:
+            raise ValueError(f"num_threads must be 0 or more; got {self.num_threads}")
 
     @property
     def options(self) -> dict[str, str]:
         """For the encoder. No B-frames, so that packets of several files can follow each other."""
         options = {"g": str(self.keyframe_every), "crf": str(self.crf), "preset": self.preset}
+        if self.num_threads:
+            options["threads"] = str(self.num_threads)
         return options if self.codec == "libsvtav1" else {**options, "bf": "0"}
 
 
@@ -179,6 +185,7 @@ class VideoEncoder:
         assert isinstance(stream, VideoStream)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         self._stream = stream
+        self._reformatter = VideoReformatter()
 
     def add(self, image: ImageArray) -> None:
         """Append uint8[h, w, 3] RGB."""
@@ -187,6 +194,8 @@ class VideoEncoder:
                 f"{self._path.name}: a frame must be uint8{list(self._shape)}; got {image.dtype}{list(image.shape)}"
             )
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        # One thread: several cost more for small pictures, and now and then give other pixels.
+        frame = self._reformatter.reformat(frame, format="yuv420p", threads=1)
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
