@@ -48,10 +48,10 @@ def test_a_study_with_pictures_from_training_to_page(tmp_path: Path) -> None:
 
 def test_the_planned_study_is_what_was_asked_for() -> None:
     assert {(name.task, name.variant) for name in plan.policies(PIXELS)} == {
-        (task, variant) for task in ("jammed_drawer", "conveyor") for variant in ("sync", "clean", "stale")
+        (task, variant) for task in ("jammed_drawer", "conveyor") for variant in ("sync", "clean", "band_stale")
     }
     bench = make_bench(PIXELS)
-    training = bench.training(PolicyName("conveyor", 16, "stale", 0))
+    training = bench.training(PolicyName("conveyor", 16, "band_stale", 0))
     assert isinstance(training, PixelTraining)
     assert training.max_prefix == 8
     assert bench.robot("conveyor").views == ("base",)

@@ -170,10 +170,10 @@ PIXELS = StudyAsyncRecipe(
     page=Path("docs/study-async-pixels.md"),
     tasks=("jammed_drawer", "conveyor"),
     horizons=(16,),
-    methods=("naive", "clean_exact", "stale_exact"),
+    methods=("naive", "clean_exact", "band_stale_exact"),
     with_burst=False,
     other_horizons=(6,),
-    other_methods=("naive", "clean_exact", "stale_exact"),
+    other_methods=("naive", "clean_exact", "band_stale_exact"),
     seeds=(0,),
     save_every=100,
 )
