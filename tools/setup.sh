@@ -12,12 +12,13 @@ fail() { printf '\nCannot set up: %s\n' "$*" >&2; exit 1; }
 
 # Run apt-get where that is possible; otherwise say in one sentence what to install.
 system_package() {
-  local package=$1 reason=$2
+  local packages=$1 reason=$2
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "installing the system package $package ($reason)"
-    if apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package"; then return; fi
+    say "installing $packages ($reason)"
+    # shellcheck disable=SC2086  # several packages
+    if apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages; then return; fi
   fi
-  fail "$reason; install it with: sudo apt-get install $package"
+  fail "$reason; install what is missing with: sudo apt-get install $packages"
 }
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -53,7 +54,7 @@ fi
 say "installing cerebella and its tools"
 "${pip_install[@]}" --quiet --editable '.[dev]'
 
-# Rendering is NumPy and video comes with the PyAV wheel, so no system library is expected to be missing. Make sure.
+# Most rendering is NumPy and video comes with the PyAV wheel; only the workcell's pictures need OpenGL from the system.
 say "checking that everything loads"
 .venv/bin/python - <<'PYTHON' || fail "a package does not load (see above); if it names a .so file, install the system library that provides it"
 import av, gymnasium, matplotlib, numpy, PIL, tokenizers, torch, transformers
@@ -61,3 +62,9 @@ if not {"libx264", "mpeg4"} & av.codecs_available:
     raise SystemExit("PyAV was built without a video encoder: reinstall the av wheel from PyPI")
 print(f"torch {torch.__version__}, transformers {transformers.__version__}, numpy {numpy.__version__}, PyAV {av.__version__}")
 PYTHON
+
+draws() { .venv/bin/python -c 'from mujoco.egl import GLContext; GLContext(16, 16).free()' 2>/dev/null; }
+if [ "$(uname)" = Linux ] && [ -z "${MUJOCO_GL:-}" ] && ! draws; then
+  system_package "libegl1 libegl-mesa0 libgl1-mesa-dri" "the cameras of the workcell need OpenGL without a display (EGL)"
+  draws || fail "EGL does not work here; set MUJOCO_GL=osmesa (with libosmesa6) and try again"
+fi

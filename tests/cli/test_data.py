@@ -71,9 +71,16 @@ def test_mistakes_are_one_line(v3: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "is not empty" in error_of(capsys, "data", "convert", str(sets.write_v2(tmp_path / "a", (3,))), str(v3))
 
 
+def test_generate_says_what_is_wrong_before_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = error_of(capsys, "data", "generate", "workcell/nothing", "--episodes", "2", "--out", str(tmp_path / "set"))
+    assert "there is no task of the workcell 'workcell/nothing'" in said
+    assert not (tmp_path / "set").exists()
+
+
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["data", "--help"]) == 0
     said = capsys.readouterr().out
     assert all(
         name in said for name in ("inspect DIR", "stats DIR", "validate DIR", "convert SOURCE TARGET", "recover DIR")
     )
+    assert "generate TASK" in said

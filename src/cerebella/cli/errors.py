@@ -24,7 +24,15 @@ def explain_errors(run: Callable[[], int], program: str, show_traceback: bool = 
             raise
         print(f"{program}: the package {error.name} is missing; `cerebella doctor` says what to type", file=sys.stderr)
         return EXIT_WRONG_USE
-    except (ValueError, OSError, InferenceFailure, EmergencyStopLatched, ResetRefused, WatchdogFailure) as error:
+    except (
+        ValueError,
+        OSError,
+        ImportError,
+        InferenceFailure,
+        EmergencyStopLatched,
+        ResetRefused,
+        WatchdogFailure,
+    ) as error:
         if show_traceback:
             raise
         print(f"{program}: {_sentence(error)}", file=sys.stderr)

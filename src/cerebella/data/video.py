@@ -31,7 +31,7 @@ class VideoEncoding:
         codec: an encoder that PyAV has. keyframe_every: frames from one key frame to the next; 2 makes single frames quick
             to reach, more makes files smaller and ranges quicker.
         crf: constant quality, lower is better and larger. preset: the encoder's speed setting.
-        num_threads: of the encoder; 0 leaves it the choice. With 1 the same pictures always make the same H.264 file.
+        num_threads: of the encoder; 0 leaves it the choice, 1 costs least for small pictures.
     """
 
     codec: str
@@ -194,7 +194,7 @@ class VideoEncoder:
                 f"{self._path.name}: a frame must be uint8{list(self._shape)}; got {image.dtype}{list(image.shape)}"
             )
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        # One thread: several cost more for small pictures, and now and then give other pixels.
+        # One thread: by itself it would start one per core for every small picture.
         frame = self._reformatter.reformat(frame, format="yuv420p", threads=1)
         self._container.mux(self._stream.encode(frame))
 

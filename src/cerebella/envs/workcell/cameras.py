@@ -16,6 +16,10 @@ from cerebella.types import ImageArray
 BACKENDS: dict[str, str] = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw"}
 
 
+class NoGraphics(OSError):
+    """Pictures cannot be drawn on this machine; says what to install or set."""
+
+
 class Cameras:
     """Draws the views of one model; not for several threads.
 
@@ -24,7 +28,7 @@ class Cameras:
 
     Raises:
         ValueError: a size outside 16..1024 pixels, or MUJOCO_GL names no known backend.
-        RuntimeError: there is no such backend on this machine.
+        NoGraphics: OpenGL does not work on this machine.
     """
 
     def __init__(self, model: mujoco.MjModel, views: Mapping[str, str], size_px: tuple[int, int]) -> None:
@@ -78,7 +82,7 @@ def _gl_context(height: int, width: int) -> Any:
     try:
         return importlib.import_module(BACKENDS[backend]).GLContext(width, height)
     except (ImportError, AttributeError, RuntimeError) as error:
-        raise RuntimeError(
+        raise NoGraphics(
             f"pictures need OpenGL, and {backend!r} does not work here ({error}). Set MUJOCO_GL to one of "
             f"{', '.join(BACKENDS)}, or install libegl1 with libegl-mesa0, or libosmesa6"
         ) from error

@@ -159,7 +159,7 @@ class WorkcellEnvironment(Generic[E]):
         """The three views now, uint8[h, w, 3] each, also without `with_images`.
 
         Raises:
-            RuntimeError: OpenGL does not work here.
+            NoGraphics: OpenGL does not work here.
         """
         if self._cameras is None:
             self._cameras = Cameras(self.cell.model, CAMERAS, self.render_size)

@@ -6,7 +6,15 @@ from typing import Any
 
 import gymnasium
 
-TASKS: Mapping[str, str] = {}
+TASKS: Mapping[str, str] = {
+    "workcell/belt": "belt.task:Belt",
+    "workcell/belt_stream": "belt.task:BeltStream",
+    "workcell/insert": "insert.task:Insert",
+    "workcell/towel": "towel.task:TowelTask",
+    "workcell/towel_moved": "towel.task:MovedTowelTask",
+    "workcell/towel_flatten": "towel.task:FlattenTask",
+    "workcell/towel_line": "towel.line:TowelLineTask",
+}
 """Name, e.g. `workcell/lego` -> `module:class` in `cerebella.envs.workcell`; the class is made without arguments."""
 
 _PACKAGE = __name__.rpartition(".")[0]

@@ -1,0 +1,1 @@
+"""Parts of several kinds on a moving belt; the instructed ones belong in a bin. Task: `belt.task:Belt`."""

@@ -1,0 +1,1 @@
+"""Six towels, one at a time: fold it, flatten it, or go on folding for half an hour."""
