@@ -7,6 +7,11 @@ from typing import Any
 import gymnasium
 
 TASKS: Mapping[str, str] = {
+    "workcell/lego": "lego.task:Lego",
+    "workcell/lego_2": "lego.task:Lego2",
+    "workcell/lego_10": "lego.task:Lego10",
+    "workcell/lego_20": "lego.task:Lego20",
+    "workcell/lego_34": "lego.task:Lego34",
     "workcell/belt": "belt.task:Belt",
     "workcell/belt_stream": "belt.task:BeltStream",
     "workcell/insert": "insert.task:Insert",

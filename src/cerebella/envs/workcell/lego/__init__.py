@@ -1,0 +1,1 @@
+"""Assemblies of bricks, to be taken apart and sorted by colour."""
