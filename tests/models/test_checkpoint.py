@@ -150,7 +150,7 @@ def test_a_plain_brain_gets_a_new_cerebellum(make_model: MakeModel, tmp_path: Pa
     plain_brain(model, tmp_path / "Qwen3-VL-tiny", with_head)
     config = config_from_brain(tmp_path / "Qwen3-VL-tiny", horizon=7)
     assert (config.name, config.num_layers, config.hidden_size, config.horizon) == ("Qwen3-VL-tiny", 3, 64, 7)
-    assert (config.mask_variant, config.position_offset, config.state_dim) == ("causal", 0, 32)
+    assert (config.mask_variant, config.position_offset, config.state_dim) == ("band", 0, 32)
     other = VLA(config)
     sink = other.cerebellum.sink.weight.clone()
     load_brain(other, tmp_path / "Qwen3-VL-tiny")

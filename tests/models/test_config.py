@@ -59,7 +59,7 @@ def test_defaults_of_presets() -> None:
     }
     for name in PRESETS:
         config = preset(name)
-        wanted = ("causal", 4, 0) if name == "xr0" else ("lambda", 4, 10)
+        wanted = ("causal", 4, 0) if name == "xr0" else ("band", 4, 0)
         assert (config.mask_variant, config.mask_window, config.position_offset) == wanted
 
 

@@ -30,7 +30,7 @@ from cerebella.types import FloatArray, Observation
 
 HORIZON = 6
 NO_PREFIX = np.zeros((0, 3), dtype=np.float32)
-STAGE = StageRecord("posttrain_async", 10, "lambda", 4, "0" * 12)
+STAGE = StageRecord("posttrain_async", 10, "band", 4, "0" * 12)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_it_fits_the_protocol_and_knows_what_it_is(policy: VLAPolicy) -> None:
     as_policy: Policy = policy
     metadata = as_policy.metadata
     assert metadata.policy_id.startswith("toy@")
-    assert (metadata.horizon, metadata.mask_variant, metadata.max_trained_prefix) == (HORIZON, "lambda", 4)
+    assert (metadata.horizon, metadata.mask_variant, metadata.max_trained_prefix) == (HORIZON, "band", 4)
     assert metadata.embodiment == CONVEYOR
 
 
@@ -122,11 +122,11 @@ def test_a_model_gone_wrong_never_yields_a_chunk(directory: Path) -> None:
 
 
 def test_what_the_caller_relies_on_is_checked(directory: Path) -> None:
-    load_policy(directory, embodiment="conveyor", mask_variant="lambda")
+    load_policy(directory, embodiment="conveyor", mask_variant="band")
     with pytest.raises(ValueError, match="embodiment 'conveyor', not for 'franka'"):
         load_policy(directory, embodiment="franka")
-    with pytest.raises(ValueError, match="attention rule 'lambda'; it cannot run as 'band'"):
-        load_policy(directory, mask_variant="band")
+    with pytest.raises(ValueError, match="attention rule 'band'; it cannot run as 'lambda'"):
+        load_policy(directory, mask_variant="lambda")
 
 
 def test_a_mixture_of_attention_rules_is_refused(directory: Path, tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_a_mixture_of_attention_rules_is_refused(directory: Path, tmp_path: Path
     for file in directory.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
     config = json.loads((copy / "config.json").read_text())
-    config["stages"][0]["mask_variant"] = "band"
+    config["stages"][0]["mask_variant"] = "lambda"
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="'lambda', but its stages were trained with band"):
+    with pytest.raises(ValueError, match="'band', but its stages were trained with lambda"):
         load_policy(copy)
 
 
@@ -278,7 +278,7 @@ def test_loading_says_what_was_loaded(directory: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO, logger="cerebella"):
         load_policy(directory, num_flow_steps=3)
     assert caplog.messages == [
-        f"{directory}: robot type conveyor, attention rule lambda (window 4), position offset 10, 3 flow steps, float32"
+        f"{directory}: robot type conveyor, attention rule band (window 4), position offset 0, 3 flow steps, float32"
     ]
 
 
@@ -328,4 +328,4 @@ def test_without_logging_the_line_is_printed(
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "handlers", [])
     load_policy(directory)
-    assert "attention rule lambda (window 4), position offset 10, 5 flow steps, float32" in capsys.readouterr().err
+    assert "attention rule band (window 4), position offset 0, 5 flow steps, float32" in capsys.readouterr().err

@@ -5,10 +5,10 @@ position offset, flow steps) is a field here, so that training and inference can
 
 | preset | parameters | image token | attention rule |
 |---|---|---|---|
-| micro | 3.2 M | 16 x 16 px | lambda, w = 4, +10 |
-| nano | 5.4 M | 16 x 16 px | lambda, w = 4, +10 |
-| tiny | 15.6 M | 16 x 16 px | lambda, w = 4, +10 |
-| small | about 150 M | 32 x 32 px | lambda, w = 4, +10 |
+| micro | 3.2 M | 16 x 16 px | band, w = 4, +0 |
+| nano | 5.4 M | 16 x 16 px | band, w = 4, +0 |
+| tiny | 15.6 M | 16 x 16 px | band, w = 4, +0 |
+| small | about 150 M | 32 x 32 px | band, w = 4, +0 |
 | xr0 | 4 716 274 176 | 32 x 32 px | causal, +0 (the released inference code) |
 
 In the four sizes of our own the brain has as many K/V heads as the cerebellum has heads, and the last four ids of the
@@ -23,7 +23,11 @@ from typing import Any, Literal, get_args
 MaskVariant = Literal["causal", "band", "lambda", "full"]
 MASK_VARIANTS: tuple[str, ...] = get_args(MaskVariant)
 MASK_DEFAULTS: dict[str, tuple[int, int]] = {"causal": (4, 0), "band": (4, 10), "lambda": (4, 10), "full": (4, 0)}
-"""Variant -> (window in rows, position offset of the noisy rows); `causal` and `full` do not read their window."""
+"""Variant -> (window in rows, position offset of the noisy rows); `causal` and `full` do not read their window. `lambda` is the
+paper's rule, `band` that of the released post-training code."""
+OWN_RULE: tuple[MaskVariant, int, int] = ("band", 4, 0)
+"""Variant, window and offset of a cerebellum that follows no published one: what the study of asynchronous execution came to
+(`docs/study-async.md`)."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +228,9 @@ def _own(
         num_layers=layers,
         head_dim=head_dim,
         num_kv_heads=num_heads,
-        mask_variant="lambda",
-        mask_window=4,
-        position_offset=10,
+        mask_variant=OWN_RULE[0],
+        mask_window=OWN_RULE[1],
+        position_offset=OWN_RULE[2],
         horizon=horizon,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cerebella.embodiment import read_json_object
-from cerebella.models.config import MASK_DEFAULTS, MASK_VARIANTS, MaskVariant, ModelConfig, preset
+from cerebella.models.config import MASK_DEFAULTS, MASK_VARIANTS, OWN_RULE, MaskVariant, ModelConfig, preset
 
 RELEASED_TYPE = "mibot"
 BRAIN_TYPE = "qwen3_vl"
@@ -94,7 +94,7 @@ def config_from_brain(path: Path, **overrides: Any) -> ModelConfig:
     The cerebellum has as many heads as the brain has K/V heads, and reads the last 16 layers (all, where there are fewer).
 
     Args:
-        overrides: `ModelConfig` fields; another `mask_variant` brings its own window and offset.
+        overrides: `ModelConfig` fields; a `mask_variant` brings its own window and offset. Without one it is `OWN_RULE`.
 
     Raises:
         FileNotFoundError: no `config.json`. ValueError: not a Qwen3-VL, an unknown field, or one out of range.
@@ -115,7 +115,8 @@ def config_from_brain(path: Path, **overrides: Any) -> ModelConfig:
             head_dim=text["head_dim"],
             num_kv_heads=text["num_key_value_heads"],
         )
-        return replace(config.with_mask(overrides.get("mask_variant", config.mask_variant)), **overrides)
+        rule = (overrides["mask_variant"],) if "mask_variant" in overrides else OWN_RULE
+        return replace(config.with_mask(*rule), **overrides)
     except KeyError as error:
         raise ValueError(f"{path}: text_config lacks {error}") from error
     except (TypeError, ValueError) as error:

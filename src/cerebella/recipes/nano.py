@@ -121,7 +121,7 @@ def train(recipe: NanoRecipe) -> list[Path]:
     """
     torch.set_num_threads(recipe.num_threads)
     device = as_device(recipe.device)
-    start = begin(preset(recipe.preset), recipe.brain, recipe.num_windows, recipe.seed)
+    start = begin(_config(recipe), recipe.brain, recipe.num_windows, recipe.seed)
     model, run = start.model.to(device), recipe.out / "run"
     questions = make_questions(recipe.families, recipe.num_held_out, recipe.seed, "held_out")
     results = {"before": _examined(run / "before.json", start, questions, recipe.seed)}
@@ -215,9 +215,14 @@ def describe(recipe: NanoRecipe) -> dict[str, object]:
     return {"recipe": "nano", **json.loads(json.dumps(fields, default=str)), **brain}
 
 
+def _config(recipe: NanoRecipe) -> ModelConfig:
+    """Under the attention rule of the paper."""
+    return preset(recipe.preset).with_mask("lambda")
+
+
 def model_card(recipe: NanoRecipe, success: Sequence[str]) -> str:
     """What the policy directory's README says; `success`: rows of its table."""
-    config = preset(recipe.preset)
+    config = _config(recipe)
     stages = "\n".join(
         f"| `{stage.name}` | {', '.join(stage.trains)} | {stage.num_steps} | {stage.batch_size} | "
         f"{stage.num_conversations or 'none'} | {stage.fingerprint} |"

@@ -90,7 +90,7 @@ def test_from_nothing_to_a_policy_in_three_stages(sets: Path, tmp_path: Path) ->
     fine_tune(PretrainCerebellum(start=str(tmp_path / "brain"), out=tmp_path / "cerebellum", **common, **FAST))
     fine_tune(PosttrainSync(start=str(tmp_path / "cerebellum"), out=tmp_path / "sync", **common, **FAST))
     assert stages(tmp_path / "sync") == ["pretrain_brain", "pretrain_cerebellum", "posttrain_sync"]
-    policy = load_policy(tmp_path / "sync", embodiment="conveyor", mask_variant="lambda")
+    policy = load_policy(tmp_path / "sync", embodiment="conveyor", mask_variant="band")
     assert act(policy).shape == (8, 3)
     recipe = json.loads((tmp_path / "brain" / "recipe.json").read_text())
     assert recipe["stage"]["trains"] == ["vision", "language", "embeddings"]

@@ -37,9 +37,7 @@ STAGES: Mapping[str, Stage] = {
         frequency_weight=0.0,
     ),
     "posttrain_sync": _POSTTRAIN,
-    "posttrain_async": replace(
-        _POSTTRAIN, name="posttrain_async", async_probability=0.5, max_prefix=6, hide_probability=0.5
-    ),
+    "posttrain_async": replace(_POSTTRAIN, name="posttrain_async", async_probability=0.5, max_prefix=6),
     **{name: RECIPES[f"xr0-{name}"].stages[0] for name in ("libero", "calvin", "simpler")},
 }
 """Recipe -> its stage. The first four are sized for one GPU; the others are the paper's."""
