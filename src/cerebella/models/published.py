@@ -115,8 +115,9 @@ def config_from_brain(path: Path, **overrides: Any) -> ModelConfig:
             head_dim=text["head_dim"],
             num_kv_heads=text["num_key_value_heads"],
         )
-        rule = (overrides["mask_variant"],) if "mask_variant" in overrides else OWN_RULE
-        return replace(config.with_mask(*rule), **overrides)
+        has_rule = "mask_variant" in overrides
+        config = config.with_mask(overrides["mask_variant"]) if has_rule else config.with_mask(*OWN_RULE)
+        return replace(config, **overrides)
     except KeyError as error:
         raise ValueError(f"{path}: text_config lacks {error}") from error
     except (TypeError, ValueError) as error:
