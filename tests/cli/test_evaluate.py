@@ -40,6 +40,16 @@ def test_eval_knows_latency_with_bursts(capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"][0]["cell"] == "naive/burst"
 
 
+def test_eval_plays_the_expert_of_a_workcell_task(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mujoco")
+    words = ("eval", "workcell/insert", "--policy", "expert")
+    assert cli.main([*words, "--episodes", "1"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"][0]["rate"] == 1.0
+    assert "delay 4 means nothing here" in error_of(capsys, *words, "--delay", "4")
+    assert "Did you mean 'workcell/insert'?" in error_of(capsys, "eval", "workcell/insrt", "--policy", "zero")
+    assert "has no perturbation" in error_of(capsys, *words, "--perturbation")
+
+
 def test_eval_offers_every_field_of_an_evaluation() -> None:
     """The command's fields are the config's, with the same defaults; only their help is its own."""
     ours = {field.name: field.default for field in fields(Eval)}

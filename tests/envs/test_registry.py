@@ -30,7 +30,7 @@ def test_every_cell_resets_and_steps(name: str) -> None:
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="dynamic/conveyor"):
+    with pytest.raises(ValueError, match=r"Did you mean 'dynamic/conveyor'\?.*workcell/insert"):
         make_environment("dynamic/conveyer")
     with pytest.raises(ValueError, match="num_parts"):
         make_environment("dynamic/conveyor", num_parts=3)

@@ -59,8 +59,8 @@ def test_delays_with_bursts_are_written_down_as_they_were_met() -> None:
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown suite 'conveyer'; known: dynamic/conveyor"):
-        EvalConfig("conveyer", "expert")
+    with pytest.raises(ValueError, match=r"'dynamic/conveyer'. Did you mean 'dynamic/conveyor'\?.*workcell/insert"):
+        EvalConfig("dynamic/conveyer", "expert")
     with pytest.raises(
         ValueError,
         match="unknown mode 'async'; known: sync, naive, ensemble, guided, guided_identity, best_of_n, prefix",

@@ -1,5 +1,6 @@
 """Environments by name, as the command line and the suites ask for them."""
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,15 @@ ENVIRONMENTS: tuple[str, ...] = tuple(TASKS)
 """Known names of environments that need nothing but this package."""
 WORKCELL_ENVIRONMENTS: tuple[str, ...] = tuple(workcell.TASKS)
 """Known names of environments that need MuJoCo (extra `sim`)."""
+ALL_ENVIRONMENTS: tuple[str, ...] = (*ENVIRONMENTS, *WORKCELL_ENVIRONMENTS)
+
+
+def check_environment(name: str) -> None:
+    """Raise a ValueError that offers the closest known name, and all of them, unless there is an environment `name`."""
+    if name not in ALL_ENVIRONMENTS:
+        closest = difflib.get_close_matches(name, ALL_ENVIRONMENTS, n=1)
+        offer = f" Did you mean {closest[0]!r}?" if closest else ""
+        raise ValueError(f"there is no environment {name!r}.{offer} Known: {', '.join(ALL_ENVIRONMENTS)}")
 
 
 def make_environment(name: str, **options: Any) -> Environment:
@@ -41,20 +51,20 @@ def make_environment(name: str, **options: Any) -> Environment:
 def lockstep_environments(name: str, **options: Any) -> Callable[[], Environment]:
     """What makes environments called `name` that step together (`Lockstep`): the same numbers as one by one, for less.
 
+    Cells do not: each has a simulation, and a graphics context, of its own.
+
     Args:
         options: as `make_environment`.
 
     Raises:
         ValueError: the name is unknown. The returned function: the environment has no such option.
     """
-    if name in WORKCELL_ENVIRONMENTS:  # a cell steps alone
+    if name in WORKCELL_ENVIRONMENTS:
         return lambda: make_environment(name, **options)
     lockstep = Lockstep(_task(name))
     return lambda: make_environment(name, lockstep=lockstep, **options)
 
 
 def _task(name: str) -> Task[Any]:
-    if name not in TASKS:
-        known = ", ".join((*ENVIRONMENTS, *WORKCELL_ENVIRONMENTS))
-        raise ValueError(f"unknown environment {name!r}; known environments: {known}")
+    check_environment(name)
     return TASKS[name]()

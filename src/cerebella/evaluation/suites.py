@@ -3,6 +3,9 @@
 A suite is a name and a way to make its environments. Policies come from a directory, or by name: `expert` (knows the true
 state: what is possible at this delay) and `zero` (holds still: what nothing at all achieves). A policy whose embodiment has
 no camera gets the scene as numbers, and no picture is drawn; so do the two by name.
+
+The expert of a workcell task looks at the simulation at every tick and plans no chunks. It is played as it is, without an
+executor: what is possible without any delay.
 """
 
 import math
@@ -12,16 +15,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 from tqdm import tqdm
 
 from cerebella.embodiment import Embodiment
-from cerebella.envs.registry import ENVIRONMENTS, lockstep_environments, make_environment
+from cerebella.envs.registry import (
+    WORKCELL_ENVIRONMENTS,
+    check_environment,
+    lockstep_environments,
+    make_environment,
+)
+from cerebella.envs.workcell.tasks import make_task
 from cerebella.evaluation.delays import BURST, DelayTrace, burst_trace, constant_trace
 from cerebella.evaluation.fingerprint import run_fingerprint
+from cerebella.evaluation.metrics import CommandLog, episode_metrics
 from cerebella.evaluation.result import check_can_write, make_result, write_result
 from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual
 from cerebella.evaluation.summary import Cell, episode_rows, summarise
-from cerebella.interfaces import Environment, Policy, PolicyMetadata
+from cerebella.interfaces import Environment, Policy, PolicyMetadata, Status
 from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.drive import check_embodiment
 from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode, check_mode, default_execute_horizon
@@ -29,6 +40,10 @@ from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode, check
 ENGINES = ("readable", "fast")
 NAMED_POLICIES = ("expert", "zero")
 ZERO_HORIZON = 16
+DEFAULT_MODE, DEFAULT_DELAY = "prefix", 4
+DEFAULT_BATCH, DEFAULT_CAMERA_CELLS = 32, 8
+"""Environments in lock step: any, and cells with cameras. Each of those takes 90 MB, most of it for its graphics."""
+_MAX_TICKS = 10_000
 _FIRST_SEED = 1_000_000
 """Episodes of an evaluation start here, far from the seeds that a recipe would use."""
 
@@ -38,42 +53,56 @@ class EvalConfig:
     """What to evaluate.
 
     Args:
-        suite: an environment, e.g. `dynamic/conveyor` or `dynamic/intercept`.
+        suite: an environment, e.g. `dynamic/conveyor` or `workcell/belt`.
         policy: a policy directory, or one of `expert`, `zero`.
-        mode: one of `executor_config.MODES`.
-        delay: ticks between every observation and the arrival of its reply; or `burst`: around 80 ms, with bursts.
+        mode: one of `executor_config.MODES`; `DEFAULT_MODE` if left out.
+        delay: ticks between every observation and the arrival of its reply; or `burst`: around 80 ms, with bursts;
+            `DEFAULT_DELAY` if left out.
         episodes: how many; the same seed gives the same ones for every policy, mode and delay.
         seed: which set of episodes.
         execute_horizon: actions executed before the next chunk takes over; if left out, `default_execute_horizon` of a delay that nearly all replies keep.
-        perturbation: disturb each episode once, e.g. by a sudden belt speed, or a bump against the part.
-        batch: environments in lock step; only the speed depends on it.
+        perturbation: disturb each episode once, e.g. by a sudden belt speed, or a bump against the part; dynamic tasks only.
+        batch: environments in lock step; only the speed depends on it. `DEFAULT_BATCH`, or `DEFAULT_CAMERA_CELLS`, if left
+            out.
         num_flow_steps: Euler steps of a policy directory's model, 1 or more; its own number if left out.
         engine: `readable` or `fast`; the numbers are the same up to rounding.
         json: write the result here.
+
+    The expert of a workcell task has no executor, so that mode, delay, horizon and batch are left out, or say so: `sync`
+    with delay 0, horizon 1 and batch 1.
     """
 
     suite: str
     policy: str
-    mode: str = "prefix"
-    delay: int | Literal["burst"] = 4
+    mode: str | None = None
+    delay: int | Literal["burst"] | None = None
     episodes: int = 100
     seed: int = 0
     execute_horizon: int | None = None
     perturbation: bool = False
-    batch: int = 32
+    batch: int | None = None
     num_flow_steps: int | None = None
     engine: Literal["readable", "fast"] = "readable"
     json: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse names and numbers that cannot be run."""
-        _check_name("suite", self.suite, tuple(ENVIRONMENTS))
-        _check_name("mode", self.mode, MODES)
+        check_environment(self.suite)
+        _check_name("mode", self.mode or DEFAULT_MODE, MODES)
         if self.episodes < 1:
             raise ValueError(f"episodes must be 1 or more; got {self.episodes}")
-        delay_trace(self.delay)
-        if self.batch < 1:
+        delay_trace(DEFAULT_DELAY if self.delay is None else self.delay)
+        if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch must be 1 or more environments; got {self.batch}")
+        if self.perturbation and self.suite in WORKCELL_ENVIRONMENTS:
+            raise ValueError(f"{self.suite} has no perturbation; only the dynamic tasks have")
+        if self.is_direct:
+            for name, neutral in _DIRECT.items():
+                if (given := getattr(self, name)) not in (None, neutral):
+                    raise ValueError(
+                        f"the expert of {self.suite} acts tick by tick, without an executor: {name} {given!r} means "
+                        f"nothing here; leave it out"
+                    )
         if self.num_flow_steps is not None and self.num_flow_steps < 1:
             raise ValueError(f"num_flow_steps must be 1 or more; got {self.num_flow_steps}")
         if self.num_flow_steps is not None and self.policy in NAMED_POLICIES:
@@ -84,6 +113,26 @@ class EvalConfig:
                 f"directory, {ENGINES[0]} for {', '.join(NAMED_POLICIES)}"
             )
         episode_seeds(self.seed, self.episodes)
+
+    @property
+    def is_direct(self) -> bool:
+        """The expert of a workcell task: it is played without an executor."""
+        return self.policy == "expert" and self.suite in WORKCELL_ENVIRONMENTS
+
+
+_DIRECT = {"mode": "sync", "delay": 0, "execute_horizon": 1, "batch": 1}
+"""The fields of `EvalConfig` that say the same as no executor."""
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What an evaluation has done. `met`: kind and values of the delays. `loaded_s`: when the first episode began."""
+
+    cell: Cell
+    episodes: Sequence[Episode]
+    met: tuple[str, Sequence[float]]
+    batch: int
+    loaded_s: float
 
 
 def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
@@ -98,26 +147,73 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     if config.json is not None:
         check_can_write(config.json)
     run = run_fingerprint(config.seed)
+    played = (_play_expert if config.is_direct else _play_policy)(config, show_progress)
+    ended_s = time.monotonic()
+    cell, metadata = played.cell, played.cell.metadata
+    task = config.suite.rpartition("/")[2]  # the same, whether pictures or numbers were looked at
+    episodes = [replace(episode, task=task) for episode in played.episodes]
+    num_ticks = sum(episode.log.num_ticks for episode in episodes)
+    kind, delays = played.met
+    # No executor at all sends what `sync` sends that never waits: the cell says that, the rest of the result `expert`.
+    described = cell.as_dict() | ({"mode": _DIRECT["mode"]} if config.is_direct else {})
+    summary = summarise(cell, episodes, on_wall_clock=False)
+    summary["seconds_per_episode"] = num_ticks / metadata.embodiment.control_hz / len(episodes)
+    result = make_result(
+        suite=config.suite,
+        policy=policy_block(config.policy, metadata),
+        run=run,
+        conditions={
+            "mode": cell.mode,
+            "clock": "virtual",
+            "rates": rates(metadata.embodiment),
+            "delay_trace": [{"cell": cell.name, "kind": kind, "unit": "tick", "values": list(delays)}],
+            "cells": [described],
+            "perturbation": config.perturbation,
+            "batch": played.batch,
+            "num_flow_steps": config.num_flow_steps,
+            "engine": config.engine,
+        },
+        episodes=episode_rows(cell, episodes),
+        summary=[summary],
+        timing={
+            "total_s": ended_s - start_s,
+            "load_s": played.loaded_s - start_s,
+            "rollout_s": ended_s - played.loaded_s,
+            "ticks_per_s": num_ticks / max(ended_s - played.loaded_s, 1e-9),
+        },
+    )
+    if config.json is not None:
+        write_result(config.json, result)
+    return result
+
+
+def _play_policy(config: EvalConfig, show_progress: bool) -> _Played:
+    """Under an executor."""
+    mode = config.mode or DEFAULT_MODE
+    delay = DEFAULT_DELAY if config.delay is None else config.delay
     blind = make_environment(config.suite, with_images=False)
     source, metadata = open_policy(config.policy, blind, config.num_flow_steps, config.engine)
-    with_images = bool(metadata.embodiment.views)
-    make = lockstep_environments(config.suite, with_images=with_images, perturbation=config.perturbation)
-    check_policy(metadata, make().embodiment, config.mode)
-    trace = delay_trace(config.delay)
+    has_views, is_cell = bool(metadata.embodiment.views), config.suite in WORKCELL_ENVIRONMENTS
+    options: dict[str, Any] = {"control_mode": metadata.embodiment.control_mode} if is_cell else {}
+    if not is_cell:
+        options["perturbation"] = config.perturbation
+    make = lockstep_environments(config.suite, with_images=has_views, **options)
+    check_policy(metadata, make().embodiment, mode)
+    trace = delay_trace(delay)
     execute_horizon = config.execute_horizon
     if execute_horizon is None:
-        execute_horizon = default_execute_horizon(config.mode, trace.initial, metadata.horizon)
+        execute_horizon = default_execute_horizon(mode, trace.initial, metadata.horizon)
     check_execute_horizon(execute_horizon, metadata.horizon)
-    executor = executor_config(config.mode, execute_horizon)
-    is_constant = isinstance(config.delay, int)
+    executor = executor_config(mode, execute_horizon)
     cell = Cell(
-        mode=config.mode,
-        delay=config.delay if isinstance(config.delay, int) else trace.mean,
+        mode=mode,
+        delay=delay if isinstance(delay, int) else trace.mean,
         delay_unit="tick",
         execute_horizon=executor.execute_horizon,
         metadata=metadata,
-        trace="" if is_constant else trace.name,
+        trace="" if isinstance(delay, int) else trace.name,
     )
+    batch = config.batch or (DEFAULT_CAMERA_CELLS if is_cell and has_views else DEFAULT_BATCH)
     loaded_s = time.monotonic()
     with tqdm(total=config.episodes, desc=cell.name, unit="episode", disable=not show_progress) as bar:
         episodes = rollout_virtual(
@@ -126,47 +222,55 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
             executor,
             trace,
             episode_seeds(config.seed, config.episodes),
-            batch=config.batch,
+            batch=batch,
+            max_ticks=make_task(config.suite).max_ticks if is_cell else _MAX_TICKS,
             on_episode=_progress(bar),
         )
-    task = config.suite.rpartition("/")[2]  # the same, whether pictures or numbers were looked at
-    episodes = [replace(episode, task=task) for episode in episodes]
-    ended_s = time.monotonic()
-    num_ticks = sum(episode.log.num_ticks for episode in episodes)
-    result = make_result(
-        suite=config.suite,
-        policy=policy_block(config.policy, metadata),
-        run=run,
-        conditions={
-            "mode": config.mode,
-            "clock": "virtual",
-            "rates": rates(metadata.embodiment),
-            "delay_trace": [
-                {
-                    "cell": cell.name,
-                    "kind": "constant" if is_constant else "trace",
-                    "unit": "tick",
-                    "values": [config.delay] if is_constant else _met(trace, episodes),
-                }
-            ],
-            "cells": [cell.as_dict()],
-            "perturbation": config.perturbation,
-            "batch": config.batch,
-            "num_flow_steps": config.num_flow_steps,
-            "engine": config.engine,
-        },
-        episodes=episode_rows(cell, episodes),
-        summary=[summarise(cell, episodes, on_wall_clock=False)],
-        timing={
-            "total_s": ended_s - start_s,
-            "load_s": loaded_s - start_s,
-            "rollout_s": ended_s - loaded_s,
-            "ticks_per_s": num_ticks / max(ended_s - loaded_s, 1e-9),
-        },
+    met = ("constant", [delay]) if isinstance(delay, int) else ("trace", _met(trace, episodes))
+    return _Played(cell, episodes, met, batch, loaded_s)
+
+
+def _play_expert(config: EvalConfig, show_progress: bool) -> _Played:
+    """The expert of a workcell task, tick by tick; its style varies with the seed."""
+    environment = make_environment(config.suite, with_images=False)
+    metadata = PolicyMetadata(
+        "expert", environment.embodiment, horizon=1, mask_variant=None, max_trained_prefix=0, statistics_hash=""
     )
-    if config.json is not None:
-        write_result(config.json, result)
-    return result
+    cell = Cell("expert", delay=0, delay_unit="tick", execute_horizon=1, metadata=metadata)
+    loaded_s = time.monotonic()
+    episodes: list[Episode] = []
+    with tqdm(total=config.episodes, desc=config.policy, unit="episode", disable=not show_progress) as bar:
+        update = _progress(bar)
+        for seed in episode_seeds(config.seed, config.episodes):
+            episodes.append(_expert_episode(environment, seed))
+            update(episodes[-1])
+    return _Played(cell, episodes, ("constant", [0]), 1, loaded_s)
+
+
+def _expert_episode(environment: Any, seed: int) -> Episode:
+    """One episode of a `WorkcellEnvironment`."""
+    from cerebella.envs.workcell.expert_driver import expert_ticks  # loads MuJoCo
+
+    commands = list(expert_ticks(environment, seed, style_seed=seed))
+    embodiment, found = environment.embodiment, environment.status()
+    # An expert that is at its end without a decision has not solved anything.
+    status: Status = found if found.is_done else replace(found, is_success=False, reason="the expert is at its end")
+    ticks = np.arange(len(commands))
+    log = CommandLog(
+        ticks=ticks,
+        values=np.array([command.values for command in commands]).reshape(len(commands), embodiment.action_dim),
+        is_running=np.ones(len(commands), dtype=np.bool_),
+        chunk_id=np.zeros(len(commands), dtype=np.int64),
+        observation_tick=ticks,
+        is_promised=np.zeros(len(commands), dtype=np.bool_),
+        sent_s=ticks / embodiment.control_hz,
+        positions=tuple(j for j, d in enumerate(embodiment.actions) if d.kind == "position"),
+        control_hz=embodiment.control_hz,
+    )
+    metrics: dict[str, float | None] = {name: float(value) for name, value in status.metrics.items()}
+    metrics |= episode_metrics(log, ())
+    metrics |= {"underruns": 0, "num_delay_clamped": 0, "num_untrained": 0, "plan_disagreement_m": None}
+    return Episode(seed, environment.episode.prompt, embodiment.name, status, log, (), metrics)
 
 
 def open_policy(
@@ -212,9 +316,15 @@ def needs_pictures(name: str) -> bool:
     return name not in (*NAMED_POLICIES, "hold") and not _acts_from_states(Path(name))
 
 
+def embodiment_in(directory: Path) -> Embodiment | None:
+    """The robot that a policy directory was made for; None if its files do not say."""
+    file = directory / "embodiment.json"
+    return Embodiment.load(file) if file.is_file() else None
+
+
 def _acts_from_states(directory: Path) -> bool:
-    robot = directory / "embodiment.json"
-    return robot.is_file() and not Embodiment.load(robot).views
+    robot = embodiment_in(directory)
+    return robot is not None and not robot.views
 
 
 def executor_config(mode: str, execute_horizon: int) -> ExecutorConfig:
@@ -307,7 +417,10 @@ def _expert_factory(environment: Environment) -> Callable[[Environment], Policy]
 
     def make(target: Environment) -> Policy:
         if not isinstance(target, DynamicEnvironment):
-            raise ValueError(f"there is no expert for {type(target).__name__}")
+            raise ValueError(
+                f"there is no expert for {type(target).__name__} that plans chunks; the experts of workcell tasks act "
+                "tick by tick: see cerebella eval workcell/... --policy expert"
+            )
         return DynamicExpert(target)
 
     make(environment)
