@@ -11,13 +11,11 @@ The random ticks run in both control modes. Prints one JSON object per task; the
 """
 
 import json
-import os
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from tqdm import tqdm
 from cerebella.cli import explain_errors
 from cerebella.envs.registry import WORKCELL_ENVIRONMENTS, make_environment
 from cerebella.evaluation.fingerprint import run_fingerprint
+from cerebella.recipes.worker_process import end_with_parent
 
 FIRST_SEED = 1000
 DRAW_EVERY = 10
@@ -114,7 +113,7 @@ def _played(jobs: list[Job], num_processes: int) -> Iterator[dict[str, Any]]:
     if num_processes == 1 or len(jobs) < 2:
         yield from map(play, jobs)
         return
-    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=_begin_process) as pool:
+    with ProcessPoolExecutor(num_processes, get_context("spawn"), initializer=end_with_parent) as pool:
         try:
             for done in as_completed([pool.submit(play, job) for job in jobs]):
                 yield done.result()
@@ -139,18 +138,6 @@ def play(job: Job) -> dict[str, Any]:
     if job.kind == "random":
         return {"kind": job.kind, **asdict(play_randomly(_cells[key], job.seed, RANDOM_TICKS))}
     return {"kind": job.kind, **asdict(play_expert(_cells[key], job.seed, job.draw_every))}
-
-
-def _begin_process() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed ends as well."""
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 def _report(task: str, wanted: list[tuple[Job, dict[str, Any]]]) -> dict[str, Any]:

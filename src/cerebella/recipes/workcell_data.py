@@ -14,12 +14,11 @@ what they give, depends on neither the number of processes nor on interruptions.
 
 import os
 import shutil
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from cerebella.recipes.workcell_attempt import (
     truth_file,
 )
 from cerebella.recipes.workcell_companion import TRUTH, Companion, write_companion
+from cerebella.recipes.worker_process import end_with_parent
 
 SETTINGS, ATTEMPTS, EMBODIMENT = "meta/generation.json", "meta/attempts.jsonl", "meta/embodiment.json"
 _WORK = "generation"
@@ -237,15 +237,7 @@ _demonstrator: Demonstrator | None = None
 def _begin_process(task: WorkcellTask[Any], settings: GenerationSettings, work: Path) -> None:
     global _demonstrator
     _demonstrator = Demonstrator(task, settings, work)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not write on: the next run may be at the same seed."""
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def _attempt(seed: int) -> Attempt:
