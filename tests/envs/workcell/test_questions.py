@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -179,3 +180,17 @@ def test_dialogues_hold_every_question_once_captions_last(questions: tuple[Quest
     assert sorted(map(str, questions)) == sorted(str(question) for group in groups for question in group)
     assert all(len({(q.episode, q.moments) for q in group}) == 1 for group in groups)
     assert all(question.family != "caption" for group in groups for question in group[:-1])
+
+
+def test_a_part_that_is_not_here_yet_is_not_asked_about(truths: list[EpisodeTruth]) -> None:
+    """A belt brings parts that the pictures before did not have: the next grip may be of one of them."""
+    start = truths[0]
+    late = replace(start.moments[-1].sightings[0], name="late", colour="green")
+    first, *others = start.moments
+    others = [replace(moment, sightings=(*moment.sightings, late)) for moment in others]
+    hold = Hold("left", "late", start.num_frames - 20, start.num_frames)
+    truth = replace(start, holds=(hold,), moments=(replace(first, view="left_wrist"), *others))
+    made = make_questions([truth] * 8, seed=0)
+    asked = [question for question in made if question.family == "subtask"]
+    assert any(question.moments[0] > 0 for question in asked)
+    assert all(question.moments[0] > 0 for question in asked if "left" in question.text)

@@ -111,9 +111,9 @@ class MomentView:
         """The next grip of an arm that begins after this moment."""
         return next((hold for hold in self._holds(side) if hold.start > self.moment.frame), None)
 
-    def description_of(self, name: str) -> str:
-        """Of the object with this name."""
-        return next(describe(s) for s in self.moment.sightings if s.name == name)
+    def description_of(self, name: str) -> str | None:
+        """Of the object with this name; None if it is not in the scene yet."""
+        return next((describe(s) for s in self.moment.sightings if s.name == name), None)
 
     @property
     def _last(self) -> int:
@@ -196,9 +196,13 @@ def _point(view: MomentView, vocabulary: Sequence[str], random: Random) -> Itera
 
 def _held(view: MomentView, vocabulary: Sequence[str], random: Random) -> Iterator[Proposal]:
     for side in _sides(view, random):
-        if (name := view.held(side)) is not None:
-            answer = f"the {view.description_of(name)}" if name else NOTHING
-            yield Proposal((side,), answer, {"side": side})
+        name = view.held(side)
+        if name is None:
+            continue
+        if not name:
+            yield Proposal((side,), NOTHING, {"side": side})
+        elif what := view.description_of(name):
+            yield Proposal((side,), f"the {what}", {"side": side})
 
 
 def _nearer(view: MomentView, vocabulary: Sequence[str], random: Random) -> Iterator[Proposal]:
@@ -216,10 +220,11 @@ def _subtask(view: MomentView, vocabulary: Sequence[str], random: Random) -> Ite
         name, coming = view.held(side), view.next_hold(side)
         if name is None:
             continue
-        if name:
-            answer = f"hold and bring the {view.description_of(name)}"
-        else:
-            answer = f"fetch the {view.description_of(coming.name)}" if coming else NOTHING
+        target = name or (coming.name if coming else "")
+        what = view.description_of(target) if target else None
+        if target and what is None:
+            continue  # what comes next is not here yet
+        answer = NOTHING if what is None else f"{'hold and bring' if name else 'fetch'} the {what}"
         prompt = view.truth.prompt
         yield Proposal((side, prompt), answer, {"side": side, "prompt": prompt})
 
