@@ -1,9 +1,9 @@
 """Episodes under an executor: many at once on the virtual clock, or one after the other on the wall clock."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,12 +17,25 @@ from cerebella.runtime.executor import Executor
 from cerebella.runtime.executor_config import ExecutorConfig
 from cerebella.runtime.trace import RequestRecord
 from cerebella.runtime.transport import InferenceQueue, ThreadTransport, VirtualTransport, batched
-from cerebella.types import Action, ActionChunk, Observation
+from cerebella.types import Action, ActionChunk, ImageArray, Observation
 
 MakeEnvironment = Callable[[], Environment]
 PolicySource = Policy | Callable[[Environment], Policy]
 """A policy that serves every environment (then their requests share batches), or one made for each from the environment
 itself, as an expert that needs the truth."""
+
+
+@runtime_checkable
+class DrawsWhenAsked(Protocol):
+    """An environment whose pictures take much longer than its numbers: on the virtual clock they are drawn for requests only."""
+
+    def measure(self) -> Observation:
+        """As `Environment.observe`, without pictures."""
+        ...
+
+    def look(self) -> dict[str, ImageArray]:
+        """The pictures of `Environment.observe`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +187,23 @@ class _ChunkRecorder:
         self._transport.close()
 
 
+class _DrawingTransport:
+    """Adds the pictures of its environment to every request, at the tick of its observation."""
+
+    def __init__(self, transport: Transport, environment: DrawsWhenAsked) -> None:
+        self._transport, self._environment = transport, environment
+
+    def submit(self, request: Request) -> None:
+        seen = replace(request.observation, images=self._environment.look())
+        self._transport.submit(replace(request, observation=seen))
+
+    def poll(self, tick: int) -> list[Reply]:
+        return self._transport.poll(tick)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 class _Snapshots:
     """Keeps `environment.snapshot()` now and whenever it is called after a tick.
 
@@ -210,14 +240,18 @@ class _Run:
         self.environment = environment
         self._seed = seed
         self._clock = VirtualClock()
-        self._recorder = _ChunkRecorder(VirtualTransport(queue, lambda number: delays(seed, number)))
+        transport: Transport = VirtualTransport(queue, lambda number: delays(seed, number))
+        self._measure = environment.observe
+        if isinstance(environment, DrawsWhenAsked):
+            transport, self._measure = _DrawingTransport(transport, environment), environment.measure
+        self._recorder = _ChunkRecorder(transport)
         estimator = DelayEstimator(initial=delays.initial, margin=delays.margin)
         self._executor = Executor(policy.metadata, config, self._recorder, estimator)
         self._prompt = ""
         self._observation: Observation | None = None
 
     def observe(self) -> None:
-        self._observation = self.environment.observe()
+        self._observation = self._measure()
         self._prompt = self._observation.prompt
         self._executor.observe(self._observation, self._clock.now_s())
 

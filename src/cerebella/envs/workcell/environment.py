@@ -1,6 +1,7 @@
 """A task of the workcell as an `Environment`: 30 commands per second for both arms, three cameras."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic
 
 import numpy as np
@@ -94,13 +95,21 @@ class WorkcellEnvironment(Generic[E]):
 
     def observe(self) -> Observation:
         """What is measured at the current tick. No side effect."""
+        return replace(self.measure(), images=self.look())
+
+    def look(self) -> dict[str, ImageArray]:
+        """The pictures of `observe`: those of `draw`, or none at all."""
+        return self.draw() if self.with_images else {}
+
+    def measure(self) -> Observation:
+        """As `observe`, without pictures."""
         episode, tick = self.episode, self.cell.tick
         return Observation(
             state=self.observe_state(),
             prompt=episode.prompt,
             tick=tick,
             timestamp_s=tick / CONTROL_HZ if self._clock_s is None else self._clock_s(),
-            images=self.draw() if self.with_images else {},
+            images={},
         )
 
     def observe_state(self) -> FloatArray:
