@@ -77,6 +77,12 @@ def test_generate_says_what_is_wrong_before_it_starts(tmp_path: Path, capsys: py
     assert not (tmp_path / "set").exists()
 
 
+def test_generate_hands_its_settings_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mujoco")
+    words = ("data", "generate", "workcell/lego_2", "--episodes", "1", "--out", str(tmp_path / "set"))
+    assert "disturb_m must be in 0..0.05 m; got 5.0" in error_of(capsys, *words, "--disturb-m", "5")
+
+
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["data", "--help"]) == 0
     said = capsys.readouterr().out

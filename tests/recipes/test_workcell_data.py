@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cerebella.data.validate import validate
 from cerebella.embodiment import Embodiment
 from cerebella.envs.workcell.environment import WorkcellEnvironment
 from cerebella.envs.workcell.expert_driver import expert_ticks
+from cerebella.envs.workcell.landmarks import Landmarks
 from cerebella.recipes.workcell_attempt import Demonstrator, GenerationSettings, attempt_file, recording_directory
 from cerebella.recipes.workcell_companion import read_truth
 from cerebella.recipes.workcell_data import ATTEMPTS, EMBODIMENT, generate, read_attempts
@@ -59,8 +61,8 @@ def assert_same(found: Path, wanted: Path) -> None:
             np.testing.assert_array_equal(
                 one.frames(episode, camera, 0, length), other.frames(episode, camera, 0, length)
             )
-        truth = f"truth/truth-{episode:06d}.json"
-        assert (found / truth).read_text() == (wanted / truth).read_text()
+        for truth in (f"truth/truth-{episode:06d}.json", f"truth/landmarks-{episode:06d}.npz"):
+            assert (found / truth).read_bytes() == (wanted / truth).read_bytes()
     records = "companion/conversations.jsonl"
     assert (found / records).read_text() == (wanted / records).read_text()
     assert (one.directory / "meta/stats.json").read_text() == (other.directory / "meta/stats.json").read_text()
@@ -112,6 +114,51 @@ def test_questions_are_about_the_pictures(whole: Path) -> None:
     assert {"beginning", "middle", "end"} & set(answers)
     assert all(record.images[0].shape == (64, 64, 3) for record in records)
     assert {hold.side for hold in read_truth(whole / "truth/truth-000000.json").holds} == {"left"}
+
+
+def test_landmarks_have_a_row_for_each_frame(whole: Path) -> None:
+    store = LeRobotStore(whole)
+    for episode in range(NUM_EPISODES):
+        found = Landmarks.load(whole / f"truth/landmarks-{episode:06d}.npz")
+        assert found.pixel.shape == (store.episode(episode).length, 3, 1, 2)
+        assert (found.views, found.size_px) == (("base", "left_wrist", "right_wrist"), (64, 64))
+        assert found.next[0] == 0
+        picture = store.frames(episode, "observation.images.base", 0, 1)[0].astype(int)
+        u, v = found.pixel[0, 0, 0].astype(int)
+        assert picture[v, u, 0] > 1.5 * picture[v, u, 1:].max()  # the cube is red
+
+
+def test_a_disturbed_set_holds_what_was_asked_for_and_what_was_sent(whole: Path, tmp_path: Path) -> None:
+    seed = read_attempts(whole)[0].seed
+    settings = GenerationSettings(render_px=64, first_seed=seed, moment_every_s=0.0, disturb_m=0.01)
+    generate(ShortCube(), tmp_path / "set", 1, settings, num_processes=2)
+    assert validate(tmp_path / "set", "all") == []
+    store = LeRobotStore(tmp_path / "set")
+    mapping = map_from_names(store, Embodiment.load(tmp_path / "set" / EMBODIMENT))
+    mapping.check(store)
+    columns = store.columns(0)
+    sent, asked, state = columns["sent"], columns["action"], columns["observation.state"]
+    np.testing.assert_array_equal(mapping.arrays(store, 0).actions, asked)
+    off_m = np.abs(sent - asked)[:, 7:10].max(axis=1)  # the right arm, which is far from everything
+    assert off_m.max() > 0.005
+    behind_m = [np.abs(state[1:, 13:16] - commands[:-1, 7:10]).mean() for commands in (sent, asked)]
+    assert behind_m[0] < 0.3 * behind_m[1]
+    assert json.loads((tmp_path / "set/meta/generation.json").read_text())["disturb_m"] == 0.01
+    assert "sent" not in LeRobotStore(whole).features
+    with pytest.raises(ValueError, match=r"begun with disturb_m 0\.01; it cannot go on with 0\.0"):
+        generate(ShortCube(), tmp_path / "set", 2, replace(settings, disturb_m=0.0))
+
+
+def test_a_set_from_before_a_setting_existed_goes_on(whole: Path, shorter: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(shorter, tmp_path / "set")
+    path = directory / "meta/generation.json"
+    content = json.loads(path.read_text())
+    del content["disturb_m"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"begun with disturb_m 0\.0; it cannot go on with 0\.01"):
+        generate(ShortCube(), directory, NUM_EPISODES, replace(SETTINGS, disturb_m=0.01))
+    generate(ShortCube(), directory, NUM_EPISODES, SETTINGS)
+    assert_same(directory, whole)
 
 
 def test_two_processes_make_the_same_set(whole: Path, tmp_path: Path) -> None:
@@ -195,6 +242,8 @@ def test_fewer_frames_per_second_keep_the_commands_of_their_ticks(whole: Path, t
         ({"first_seed": -1}, "first_seed"),
         ({"codec": "gif"}, "h264, av1"),
         ({"moment_every_s": float("nan")}, "moment_every_s"),
+        ({"disturb_m": -0.01}, r"disturb_m must be in 0\.\.0\.05 m"),
+        ({"disturb_m": 10.0}, "disturb_m"),
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, object], said: str) -> None:

@@ -184,6 +184,9 @@ class Generate:
     """of the videos; av1 is smaller and takes four times as long"""
     question_every_s: float = 1.0
     """mean seconds between two pictures with questions; 0 for none"""
+    disturb_m: float = 0.0
+    """standard deviation of an error, metres, that is sent with the expert's commands and not recorded in them, so that
+    they show how to come back; fades near things; 0.01 is a good start, 0 is none"""
 
     def run(self) -> int:
         """Print what was left out, and the path."""
@@ -203,6 +206,7 @@ class Generate:
             keeps_failed=self.keep_failed,
             codec=self.codec,
             moment_every_s=self.question_every_s,
+            disturb_m=self.disturb_m,
         )
         made = generate(make_task(self.task), self.out, self.episodes, settings, self.num_processes)
         for attempt in made.failed[:_MOST_LINES]:

@@ -11,14 +11,16 @@ import numpy as np
 
 from cerebella.arms import ControlMode
 from cerebella.data.episodes import Feature
-from cerebella.data.lerobot_files import write_json_file
+from cerebella.data.lerobot_files import replace_file, write_json_file
 from cerebella.data.lerobot_recording import RECORDING, EpisodeRecording
 from cerebella.data.video import VideoEncoding
 from cerebella.embodiment import Embodiment
 from cerebella.envs.workcell.cell import CONTROL_HZ
+from cerebella.envs.workcell.disturbance import Disturbance
 from cerebella.envs.workcell.environment import WorkcellEnvironment
 from cerebella.envs.workcell.episode_truth import EpisodeTruth
-from cerebella.envs.workcell.expert_driver import expert_ticks
+from cerebella.envs.workcell.expert_driver import disturbed_ticks
+from cerebella.envs.workcell.landmark_recorder import LandmarkRecorder
 from cerebella.envs.workcell.moments import MomentRecorder
 from cerebella.envs.workcell.task import WorkcellTask
 
@@ -29,6 +31,9 @@ CODECS: Mapping[Codec, VideoEncoding] = {
 }
 """H.264 takes a quarter of the time of AV1 here. Both with a key frame every second frame, for quick single frames."""
 PICTURE = "observation.images."
+SENT = "sent"
+"""Column of a set with a disturbance: what the arms were sent, where `action` is what the expert asked for."""
+MAX_DISTURB_M = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class GenerationSettings:
         keeps_failed: whether attempts without success become episodes too.
         codec: of the videos.
         moment_every_s: mean time between two pictures with questions, seconds; 0 for none.
+        disturb_m: standard deviation of what is sent around what the expert asks for, metres, see `disturbance`; 0 for none.
 
     Raises:
         ValueError: a number out of range.
@@ -59,6 +65,7 @@ class GenerationSettings:
     keeps_failed: bool = False
     codec: Codec = "h264"
     moment_every_s: float = 1.0
+    disturb_m: float = 0.0
 
     def __post_init__(self) -> None:
         if self.fps < 1 or CONTROL_HZ % self.fps:
@@ -71,6 +78,8 @@ class GenerationSettings:
             raise ValueError(f"codec must be one of {', '.join(CODECS)}; got {self.codec!r}")
         if not 0 <= self.moment_every_s < float("inf"):
             raise ValueError(f"moment_every_s must be 0 s or more; got {self.moment_every_s}")
+        if not 0 <= self.disturb_m <= MAX_DISTURB_M:
+            raise ValueError(f"disturb_m must be in 0..{MAX_DISTURB_M} m; got {self.disturb_m}")
 
 
 @dataclass(frozen=True)
@@ -124,9 +133,11 @@ class Demonstrator:
     def features(self) -> dict[str, Feature]:
         """What a frame holds."""
         robot, size_px = self.embodiment, self._settings.render_px
+        command = Feature("float32", (robot.action_dim,), tuple(d.name for d in robot.actions))
         return {
             "observation.state": Feature("float32", (robot.state_dim,), tuple(d.name for d in robot.states)),
-            "action": Feature("float32", (robot.action_dim,), tuple(d.name for d in robot.actions)),
+            "action": command,
+            **({SENT: command} if self._settings.disturb_m else {}),
             **{PICTURE + view: Feature("video", (size_px, size_px, 3)) for view in robot.views},
         }
 
@@ -143,13 +154,18 @@ class Demonstrator:
         recording = EpisodeRecording(self._directory, seed, 0, settings.fps, self.features, encoding)
         spacing = max(1, round(settings.moment_every_s * settings.fps))
         moments = MomentRecorder(environment, spacing, np.random.default_rng([seed, 1]))
-        for action in expert_ticks(environment, seed, style_seed=seed):
+        landmarks = LandmarkRecorder(environment)
+        disturbance = None
+        if settings.disturb_m:
+            disturbance = Disturbance(settings.disturb_m, np.random.default_rng([seed, 2]))
+        for action, sent in disturbed_ticks(environment, seed, seed, disturbance):
             if action.tick % self._stride == 0:
                 observation = environment.observe()
                 moments.look()
+                landmarks.look()
                 pictures = {PICTURE + view: picture for view, picture in observation.images.items()}
-                row = {"observation.state": observation.state, "action": action.values, **pictures}
-                recording.add(row, observation.prompt)
+                numbers = {"observation.state": observation.state, "action": action.values, SENT: sent.values}
+                recording.add({**numbers, **pictures}, observation.prompt)
         status = environment.status()
         is_kept = len(recording) > 0 and (status.is_success or settings.keeps_failed)
         result = Attempt(
@@ -163,6 +179,7 @@ class Demonstrator:
         )
         if is_kept:
             recording.save({})
+            replace_file(landmarks_file(self._directory, seed), landmarks.finish().save)
             if settings.moment_every_s:
                 write_json_file(truth_file(self._directory, seed), moments.finish().to_json())
         else:
@@ -188,6 +205,11 @@ def recording_directory(directory: Path, seed: int) -> Path:
 def truth_file(directory: Path, number: int) -> Path:
     """Where an `EpisodeTruth` is, by seed or by episode."""
     return directory / f"truth-{number:06d}.json"
+
+
+def landmarks_file(directory: Path, number: int) -> Path:
+    """Where the `Landmarks` are, by seed or by episode."""
+    return directory / f"landmarks-{number:06d}.npz"
 
 
 def read_truth(path: Path) -> EpisodeTruth:

@@ -3,7 +3,8 @@
     meta/generation.json    task and settings
     meta/embodiment.json    what the numbers mean
     meta/attempts.jsonl     every seed that was tried, in order, and how it went; the kept ones are the episodes, in this order
-    truth/                  what was true in each episode, for questions about its pictures
+    truth/truth-*.json      what was true in each episode, for questions about its pictures
+    truth/landmarks-*.npz   where everything is in each picture, see `envs.workcell.landmarks`; not in sets of older versions
     companion/              conversations about the pictures, see `workcell_companion`
     generation/             attempts that are not part of the set yet; gone at the end
 
@@ -34,10 +35,12 @@ from cerebella.embodiment import read_json_object
 from cerebella.envs.workcell.task import WorkcellTask
 from cerebella.recipes.workcell_attempt import (
     CODECS,
+    SENT,
     Attempt,
     Demonstrator,
     GenerationSettings,
     attempt_file,
+    landmarks_file,
     recording_directory,
     truth_file,
 )
@@ -125,7 +128,7 @@ def _opened(
     wanted = {"task": task.name, **asdict(settings)}
     encoding = CODECS[settings.codec]
     if (directory / SETTINGS).is_file():
-        found = read_json_object(directory / SETTINGS)
+        found = {**asdict(GenerationSettings()), **read_json_object(directory / SETTINGS)}  # what is newer than the set
         if differing := [name for name in wanted if found.get(name) != wanted[name]]:
             name = differing[0]
             raise ValueError(
@@ -158,10 +161,11 @@ def _reconciled(directory: Path, writer: LeRobotWriter) -> list[Attempt]:
 
 def _commit(directory: Path, writer: LeRobotWriter, attempt: Attempt) -> None:
     """Write it down, then add its episode."""
-    work = directory / _WORK
-    if attempt.is_kept and (truth := truth_file(work, attempt.seed)).is_file():
-        (directory / TRUTH).mkdir(exist_ok=True)
-        shutil.copyfile(truth, truth_file(directory / TRUTH, writer.num_episodes))
+    work, index = directory / _WORK, writer.num_episodes
+    for file_of in (truth_file, landmarks_file):
+        if attempt.is_kept and (found := file_of(work, attempt.seed)).is_file():
+            (directory / TRUTH).mkdir(exist_ok=True)
+            shutil.copyfile(found, file_of(directory / TRUTH, index))
     with (directory / ATTEMPTS).open("a", encoding="utf-8") as file:
         file.write(attempt.line() + "\n")
         file.flush()
@@ -177,7 +181,7 @@ def _episode(work: Path, attempt: Attempt) -> tuple[EpisodeRows, dict[str, Path]
     """A recorded attempt, as `LeRobotWriter.add_episode` takes it."""
     staged = read_staged(recording_directory(work, attempt.seed))
     table = pq.read_table(staged.data)
-    numbers = [name for name in ("observation.state", "action")]
+    numbers = [name for name in ("observation.state", "action", SENT) if name in table.column_names]
     columns = {name: np.array(table.column(name).to_pylist(), dtype=np.float32) for name in numbers}
     timestamps = table.column("timestamp").to_numpy().astype(np.float32)
     pictures = {name: summary for name, summary in staged.stats.items() if staged.video(name).is_file()}
@@ -191,6 +195,7 @@ def _tidy(directory: Path, seeds: Sequence[int]) -> None:
     for seed in seeds:
         shutil.rmtree(recording_directory(work, seed), ignore_errors=True)
         truth_file(work, seed).unlink(missing_ok=True)
+        landmarks_file(work, seed).unlink(missing_ok=True)
         attempt_file(work, seed).unlink(missing_ok=True)
 
 

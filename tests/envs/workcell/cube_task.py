@@ -52,6 +52,9 @@ class CubeTask(WorkcellTask[CubeEpisode]):
     def truth(self, cell: Cell, episode: CubeEpisode) -> tuple[SceneObject, ...]:
         return (SceneObject("cube", "cube", "red", cell.position_m("cube"), np.full(3, 2 * HALF_M)),)
 
+    def named(self, cell: Cell, episode: CubeEpisode) -> tuple[str, ...]:
+        return () if episode.num_high_ticks else ("cube",)
+
     def expert(self, cell: Cell, episode: CubeEpisode, rng: np.random.Generator) -> Plan:
         x, y, _ = cell.position_m("cube")
         away = go_to(cell.right, pointing_down([0.2, -0.25, 0.2]))

@@ -14,7 +14,8 @@ from cerebella.envs.workcell.episode_truth import Sighting
 from cerebella.envs.workcell.task import SceneObject
 from cerebella.geometry import Array
 
-_NEAR_M = 0.01
+NEAR_M = 0.01
+"""What is nearer to a camera is not in its picture."""
 _SKIN_M = 0.003
 _CORNERS = np.array(list(product((-0.5, 0.5), repeat=3)))
 _FACES = np.concatenate([np.eye(3), -np.eye(3)]) * 0.5
@@ -77,7 +78,7 @@ def sightings(cell: Cell, view: PinholeView, objects: Sequence[SceneObject]) -> 
 def _sighting(cell: Cell, view: PinholeView, seen: SceneObject) -> Sighting:
     pixels, depth = view.project(seen.position_m + _CORNERS * seen.size_m)
     box = None
-    if depth.min() > _NEAR_M:
+    if depth.min() > NEAR_M:
         limit = np.array([view.size_px[1], view.size_px[0]], dtype=np.float64)
         low, high = np.clip(pixels.min(axis=0), 0, limit), np.clip(pixels.max(axis=0), 0, limit)
         if (high > low).all():

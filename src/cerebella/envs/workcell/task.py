@@ -122,6 +122,13 @@ class WorkcellTask(ABC, Generic[E]):
     def truth(self, cell: Cell, episode: E) -> tuple[SceneObject, ...]:
         """The things in the scene now, in a fixed order."""
 
+    def named(self, cell: Cell, episode: E) -> tuple[str, ...]:
+        """Names of the things that the instruction is about and that still have to be handled, the next one first.
+
+        All of them are in `truth` now. The default names none.
+        """
+        return ()
+
     @abstractmethod
     def expert(self, cell: Cell, episode: E, rng: np.random.Generator) -> Plan:
         """A demonstrator that solves the episode; `rng` varies its style. It reads `cell` and `episode`, and changes neither."""

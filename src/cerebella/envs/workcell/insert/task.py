@@ -108,6 +108,10 @@ class Insert(WorkcellTask[InsertEpisode]):
             for name, colour, size in things
         )
 
+    def named(self, cell: Cell, episode: InsertEpisode) -> tuple[str, ...]:
+        """The peg, until it is in and free."""
+        return () if episode.num_seated_ticks else ("peg",)
+
     def expert(self, cell: Cell, episode: InsertEpisode, rng: np.random.Generator) -> Plan:
         """See `expert.expert_plan`."""
         return expert_plan(cell, rng)

@@ -205,6 +205,13 @@ class Lego(WorkcellTask[LegoEpisode]):
             found.append(SceneObject(f"bin_{i}", "bin", colour, position_m, size_m))
         return tuple(found)
 
+    def named(self, cell: Cell, episode: LegoEpisode) -> tuple[str, ...]:
+        """The bricks that are not sorted yet: loose ones first, of these the highest first, as the expert takes them."""
+        is_joined, heights_m = ~episode.is_separate(cell), cell.data.xpos[episode.bodies, 2]
+        numbers = np.flatnonzero(~_is_sorted(cell, episode)).tolist()
+        numbers.sort(key=lambda number: (is_joined[number], -heights_m[number].round(3)))
+        return tuple(brick_name(number) for number in numbers)
+
     def expert(self, cell: Cell, episode: LegoEpisode, rng: np.random.Generator) -> Plan:
         """See `expert`."""
         yield from take_apart_and_sort(cell, episode, rng)

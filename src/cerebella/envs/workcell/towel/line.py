@@ -1,6 +1,6 @@
 """One towel after another: fold it, draw it to the place at the robot, and the next one appears.
 
-A towel that takes more than two minutes ends the episode as a failure. When a folded towel rests on the place and both
+A towel that takes more than two minutes, or is torn, ends the episode as a failure. When a folded towel rests on the place and both
 grippers are away, it is taken off, and the same grid becomes another towel: nothing is compiled or loaded.
 """
 # pyright: reportAttributeAccessIssue=false
@@ -16,7 +16,7 @@ from cerebella.envs.workcell.task import Episode, Plan, SceneObject, WorkcellTas
 from cerebella.envs.workcell.towel.cloth import Cloth, Towel, add_cloth
 from cerebella.envs.workcell.towel.expert import FoldStyle, Hands
 from cerebella.envs.workcell.towel.prompts import LINE_PROMPTS, every_prompt
-from cerebella.envs.workcell.towel.readings import is_clear, rests, towel_truth
+from cerebella.envs.workcell.towel.readings import MAX_STRETCH, is_clear, rests, towel_truth
 from cerebella.envs.workcell.towel.shape import Shape, shape_of
 from cerebella.envs.workcell.towel.starts import lay
 from cerebella.envs.workcell.towel.task import (
@@ -40,6 +40,7 @@ class LineEpisode(Episode):
     Args:
         towel: the current one. cloth: the grid. rng: draws the towels to come.
         started_s: when the current one appeared. durations_s: of those that are done.
+        stretch: of any towel, the largest so far, after any tick.
     """
 
     towel: Towel
@@ -48,10 +49,11 @@ class LineEpisode(Episode):
     started_s: float = 0.0
     durations_s: list[float] = field(default_factory=list)
     num_rest_ticks: int = 0
+    stretch: float = 0.0
 
 
 class TowelLineTask(WorkcellTask[LineEpisode]):
-    """Thirty minutes of towels. Success: the time is over, no towel took two minutes, and one or more are done.
+    """Thirty minutes of towels. Success: the time is over, no towel took two minutes or was torn, and one or more are done.
 
     Args:
         num_x, num_y: as in `task.TowelTask`. duration_s: of the episode.
@@ -94,6 +96,7 @@ class TowelLineTask(WorkcellTask[LineEpisode]):
 
     def after_tick(self, cell: Cell, episode: LineEpisode) -> None:
         """Take a finished towel away, and lay the next one."""
+        episode.stretch = max(episode.stretch, episode.cloth.stretch(cell))
         episode.num_rest_ticks = episode.num_rest_ticks + 1 if self.is_placed(cell, episode) else 0
         if episode.num_rest_ticks < NUM_REST_TICKS:
             return
@@ -106,17 +109,22 @@ class TowelLineTask(WorkcellTask[LineEpisode]):
         cell.refresh()
 
     def status(self, cell: Cell, episode: LineEpisode) -> Status:
-        """Metrics: `towels`, `towels_per_minute`, the current `footprint_share`; after the first, `seconds_per_towel`, `slowest_s`."""
+        """Metrics: `towels`, `towels_per_minute`, the current `footprint_share`, `stretch` (the largest so far); after the first,
+        `seconds_per_towel`, `slowest_s`.
+        """
         done = episode.durations_s
         is_late = cell.time_s - episode.started_s > MAX_TOWEL_S
+        is_torn = episode.stretch > MAX_STRETCH
         metrics = {
             "towels": float(len(done)),
             "towels_per_minute": 60.0 * len(done) / max(cell.time_s, 1.0 / CONTROL_HZ),
             "footprint_share": self.shape(cell, episode).footprint_share,
+            "stretch": episode.stretch,
         }
         if done:
             metrics |= {"seconds_per_towel": float(np.mean(done)), "slowest_s": max(done)}
-        return Status(is_late, not is_late and bool(done), "two minutes on one towel" if is_late else "", metrics)
+        reason = "torn" if is_torn else "two minutes on one towel" if is_late else ""
+        return Status(bool(reason), not reason and bool(done), reason, metrics)
 
     def all_prompts(self) -> tuple[str, ...]:
         """As drawn by `reset`."""
@@ -126,6 +134,10 @@ class TowelLineTask(WorkcellTask[LineEpisode]):
         """The towel, its corners, and the mat."""
         mat = SceneObject("place", "mat", "grey", np.array([*PLACE_M, 0.0]), np.array([*PLACE_SIZE_M, 0.001]))
         return (*towel_truth(cell, episode.cloth, episode.towel), mat)
+
+    def named(self, cell: Cell, episode: LineEpisode) -> tuple[str, ...]:
+        """The towel: there is always one to do."""
+        return ("towel",)
 
     def expert(self, cell: Cell, episode: LineEpisode, rng: np.random.Generator) -> Plan:
         """Whatever the towel needs next, for ever."""
