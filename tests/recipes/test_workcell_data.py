@@ -23,8 +23,8 @@ from cerebella.envs.workcell.environment import WorkcellEnvironment
 from cerebella.envs.workcell.expert_driver import expert_ticks
 from cerebella.envs.workcell.landmarks import Landmarks
 from cerebella.recipes.workcell_attempt import Demonstrator, GenerationSettings, attempt_file, recording_directory
-from cerebella.recipes.workcell_companion import read_truth
-from cerebella.recipes.workcell_data import ATTEMPTS, EMBODIMENT, generate, read_attempts
+from cerebella.recipes.workcell_data import generate, read_attempts
+from cerebella.recipes.workcell_set import ATTEMPTS, EMBODIMENT, read_truth
 from tests.recipes.short_cube import ShortCube
 
 SETTINGS = GenerationSettings(render_px=64, first_seed=3, moment_every_s=0.3)

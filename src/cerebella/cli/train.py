@@ -35,7 +35,15 @@ def train(words: Sequence[str]) -> int:
 
 def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
     """Name -> (its dataclass, or one of it with other defaults, and the function that runs it and returns what it wrote)."""
-    from cerebella.recipes import conveyor, nano, scene_brain, study_choice, study_retention
+    from cerebella.recipes import (
+        conveyor,
+        nano,
+        scene_brain,
+        study_choice,
+        study_retention,
+        workcell_policy,
+        workcell_warmup,
+    )
     from cerebella.recipes.fine_tune.options import FINE_TUNES
     from cerebella.recipes.fine_tune.run import fine_tune
     from cerebella.recipes.study_async.recipe import PIXELS, StudyAsyncRecipe
@@ -46,6 +54,8 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
         "scene-brain": (scene_brain.SceneBrainRecipe, scene_brain.train),
         "scene-brain-second": (scene_brain.SECOND_LESSON, scene_brain.train),
         "nano": (nano.NanoRecipe, nano.train),
+        "workcell": (workcell_policy.WorkcellPolicy, workcell_policy.train),
+        "workcell-warmup": (workcell_warmup.WorkcellWarmup, workcell_warmup.warm_up),
         "study-retention": (study_retention.RetentionRecipe, study_retention.run),
         "study-choice": (study_choice.StudyChoiceRecipe, study_choice.run),
         "study-async": (StudyAsyncRecipe, study_async),

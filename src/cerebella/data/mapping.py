@@ -4,7 +4,7 @@ Written by hand, from `meta/modality.json`, or from the names of the features (`
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,12 +25,14 @@ class EpisodeArrays:
         states: float32[n, state_dim]. actions: float32[n, action_dim], 0 where the set does not record a dimension.
         is_recorded: bool[action_dim].
         prompts: the instruction at each frame.
+        sent: float32[n, action_dim], what the robot was really sent; None where nobody knows.
     """
 
     states: FloatArray
     actions: FloatArray
     is_recorded: BoolArray
     prompts: tuple[str, ...]
+    sent: FloatArray | None = None
 
     def window(
         self, images: Mapping[str, ImageArray], start: int, horizon: int, robot_type: str, control_mode: str
@@ -60,6 +62,7 @@ class DatasetMap:
         embodiment: its name and control mode are the robot type and control mode of the samples.
         prompt: the column that says the instruction: text, or an integer index into the store's tasks.
         fixed_prompt: one instruction for all, instead of a column.
+        sent: a column of what was really sent, laid out as the only column of `action`; see `sent_rows`.
 
     Raises:
         ValueError: a state dimension is missing or named twice, a name or view is unknown, or units do not convert.
@@ -71,6 +74,7 @@ class DatasetMap:
     embodiment: Embodiment
     prompt: str = "task_index"
     fixed_prompt: str | None = None
+    sent: str | None = None
 
     def __post_init__(self) -> None:
         robot = self.embodiment
@@ -88,6 +92,10 @@ class DatasetMap:
             raise ValueError(f"map to {robot.name!r}: nothing says where the states {missing} are stored")
         if not self.action:
             raise ValueError(f"map to {robot.name!r}: nothing says where the actions are stored")
+        if self.sent is not None and len(columns := {entry.column for entry in self.action}) > 1:
+            raise ValueError(
+                f"map to {robot.name!r}: what was sent is in one column, so actions must be, too; got {', '.join(sorted(columns))}"
+            )
         if unknown := [view for view in self.views if view not in robot.views]:
             raise ValueError(
                 f"map to {robot.name!r}: it has no view {unknown[0]!r}; its views: {', '.join(robot.views) or 'none'}"
@@ -107,7 +115,13 @@ class DatasetMap:
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads, each once."""
         prompt = () if self.fixed_prompt is not None else (self.prompt,)
-        return tuple(dict.fromkeys((*(entry.column for entry in (*self.state, *self.action)), *prompt)))
+        slices = (*self.state, *self.action, *self.sent_slices)
+        return tuple(dict.fromkeys((*(entry.column for entry in slices), *prompt)))
+
+    @property
+    def sent_slices(self) -> tuple[Slice, ...]:
+        """Where what was sent is stored; empty where nothing says."""
+        return () if self.sent is None else tuple(replace(entry, column=self.sent) for entry in self.action)
 
     def check(self, store: EpisodeStore) -> None:
         """Find out before reading that a store does not fit.
@@ -119,7 +133,7 @@ class DatasetMap:
             if name not in store.features or store.features[name].is_picture:
                 known = [n for n, feature in store.features.items() if not feature.is_picture]
                 raise DataFault("missing column", store.name, None, f"no column {name!r}; columns: {', '.join(known)}")
-        for entry in (*self.state, *self.action):
+        for entry in (*self.state, *self.action, *self.sent_slices):
             width = int(np.prod(store.features[entry.column].shape))
             if entry.stop > width:
                 detail = f"{entry.column!r} has {width} entries per frame; the map wants [{entry.start}, {entry.stop})"
@@ -156,7 +170,12 @@ class DatasetMap:
             where = [robot.action_index(name) for name in entry.names]
             actions[:, where] = _read(entry, columns, [robot.actions[i] for i in where], store, index)
             is_recorded[where] = True
-        return EpisodeArrays(states, actions, is_recorded, self._prompts(store, index, columns, length))
+        sent = None if self.sent is None else np.zeros_like(actions)
+        for entry in self.sent_slices:
+            where = [robot.action_index(name) for name in entry.names]
+            assert sent is not None
+            sent[:, where] = _read(entry, columns, [robot.actions[i] for i in where], store, index)
+        return EpisodeArrays(states, actions, is_recorded, self._prompts(store, index, columns, length), sent)
 
     def images(self, store: EpisodeStore, index: int, start: int, stop: int) -> dict[str, ImageArray]:
         """uint8[stop - start, h, w, 3] per view, decoded as one range."""

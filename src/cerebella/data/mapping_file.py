@@ -8,7 +8,8 @@
       "prompt": "task_index"
     }
 
-`prompt` (a column) or `fixed_prompt` (one instruction for all) may be left out: then the task of each frame counts.
+`prompt` (a column) or `fixed_prompt` (one instruction for all) may be left out: then the task of each frame counts. `sent` (a column)
+may say where the set keeps what was really sent.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from cerebella.data.mapping import DatasetMap
 from cerebella.data.slices import Slice
 from cerebella.embodiment import Embodiment, read_json_object
 
-_FIELDS = ("state", "action", "views", "prompt", "fixed_prompt")
+_FIELDS = ("state", "action", "views", "prompt", "fixed_prompt", "sent")
 
 
 def read_map(path: Path, embodiment: Embodiment) -> DatasetMap:

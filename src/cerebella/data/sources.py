@@ -9,6 +9,7 @@ import numpy as np
 
 from cerebella.data.episodes import DataFault, EpisodeStore, check_episode
 from cerebella.data.mapping import DatasetMap, EpisodeArrays
+from cerebella.data.sent_rows import SentRows
 from cerebella.data.windows import Run, WindowIndex
 from cerebella.embodiment import Embodiment
 from cerebella.types import BoolArray, Conversation, FloatArray, Sample
@@ -71,9 +72,11 @@ class RobotSource:
         horizon: rows of a window. min_valid: see `WindowIndex.of_lengths`.
         run_length: windows that are decoded together. More decode faster and shuffle worse (`order`).
         name: the store's own if not given. episodes: those to draw from; all of them if not given.
+        sent_rows: how windows use what was sent, where the map says where that is.
 
     Raises:
-        DataFault: the store does not fit the map. ValueError: it has no window, or no such episode.
+        DataFault: the store does not fit the map. ValueError: it has no window, or no such episode; or `sent_rows` without a
+            column of what was sent.
     """
 
     def __init__(
@@ -85,8 +88,12 @@ class RobotSource:
         run_length: int = 32,
         name: str | None = None,
         episodes: Sequence[int] | None = None,
+        sent_rows: SentRows | None = None,
     ) -> None:
         dataset_map.check(store)
+        if sent_rows is not None and dataset_map.sent is None:
+            raise ValueError(f"{store.name}: sent_rows needs a map that names the column of what was sent")
+        self.sent_rows = sent_rows
         self.store, self.map, self.horizon, self.run_length = store, dataset_map, horizon, run_length
         self.name = store.name if name is None else name
         self.group = RobotGroup(dataset_map.robot_type, dataset_map.control_mode)
@@ -116,11 +123,17 @@ class RobotSource:
         arrays = self._episode(run.episode)
         images = self.map.images(self.store, run.episode, run.start, run.start + run.length)
         try:
-            return [
+            samples = [
                 arrays.window(
                     {view: frames[i] for view, frames in images.items()}, run.start + i, self.horizon, *self.group
                 )
                 for i in range(run.length)
+            ]
+            if self.sent_rows is None or arrays.sent is None:
+                return samples
+            return [
+                self.sent_rows.applied(sample, arrays.actions, arrays.sent, run.start + i, run.first + i)
+                for i, sample in enumerate(samples)
             ]
         except DataFault:
             raise

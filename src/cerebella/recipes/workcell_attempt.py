@@ -18,11 +18,11 @@ from cerebella.embodiment import Embodiment
 from cerebella.envs.workcell.cell import CONTROL_HZ
 from cerebella.envs.workcell.disturbance import Disturbance
 from cerebella.envs.workcell.environment import WorkcellEnvironment
-from cerebella.envs.workcell.episode_truth import EpisodeTruth
 from cerebella.envs.workcell.expert_driver import disturbed_ticks
 from cerebella.envs.workcell.landmark_recorder import LandmarkRecorder
 from cerebella.envs.workcell.moments import MomentRecorder
 from cerebella.envs.workcell.task import WorkcellTask
+from cerebella.recipes.workcell_set import PICTURE, SENT, landmarks_file, truth_file
 
 Codec = Literal["h264", "av1"]
 CODECS: Mapping[Codec, VideoEncoding] = {
@@ -30,9 +30,6 @@ CODECS: Mapping[Codec, VideoEncoding] = {
     "av1": VideoEncoding("libsvtav1", preset="10", num_threads=1),
 }
 """H.264 takes a quarter of the time of AV1 here. Both with a key frame every second frame, for quick single frames."""
-PICTURE = "observation.images."
-SENT = "sent"
-"""Column of a set with a disturbance: what the arms were sent, where `action` is what the expert asked for."""
 MAX_DISTURB_M = 0.05
 
 
@@ -200,18 +197,3 @@ def attempt_file(directory: Path, number: int) -> Path:
 def recording_directory(directory: Path, seed: int) -> Path:
     """Where the recording of a kept attempt is, as `EpisodeRecording` leaves it."""
     return directory / RECORDING / f"episode-{seed:06d}"
-
-
-def truth_file(directory: Path, number: int) -> Path:
-    """Where an `EpisodeTruth` is, by seed or by episode."""
-    return directory / f"truth-{number:06d}.json"
-
-
-def landmarks_file(directory: Path, number: int) -> Path:
-    """Where the `Landmarks` are, by seed or by episode."""
-    return directory / f"landmarks-{number:06d}.npz"
-
-
-def read_truth(path: Path) -> EpisodeTruth:
-    """One file."""
-    return EpisodeTruth.from_json(json.loads(path.read_text(encoding="utf-8")))

@@ -9,12 +9,8 @@ from cerebella.data.lerobot_store import LeRobotStore
 from cerebella.data.records import write_records
 from cerebella.envs.workcell.episode_truth import EpisodeTruth
 from cerebella.envs.workcell.questions import Question, blind_accuracy, dialogues, make_questions
-from cerebella.recipes.workcell_attempt import PICTURE, read_truth, truth_file
+from cerebella.recipes.workcell_set import COMPANION, PICTURE, RECORDS, TRUTH, read_truth, truth_file
 from cerebella.types import IMAGE_PLACEHOLDER, Conversation, ImageArray, Role
-
-COMPANION = "companion"
-RECORDS = "conversations.jsonl"
-TRUTH = "truth"
 
 
 @dataclass(frozen=True)

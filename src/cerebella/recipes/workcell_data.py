@@ -1,12 +1,6 @@
 """Demonstrations of a workcell task as a LeRobotDataset v3.0, made by processes side by side, in the order of their seeds.
 
-    meta/generation.json    task and settings
-    meta/embodiment.json    what the numbers mean
-    meta/attempts.jsonl     every seed that was tried, in order, and how it went; the kept ones are the episodes, in this order
-    truth/truth-*.json      what was true in each episode, for questions about its pictures
-    truth/landmarks-*.npz   where everything is in each picture, see `envs.workcell.landmarks`; not in sets of older versions
-    companion/              conversations about the pictures, see `workcell_companion`
-    generation/             attempts that are not part of the set yet; gone at the end
+What lies where: `workcell_set`; until the end also `generation/`, attempts that are not part of the set yet.
 
 A kill at any moment loses nothing that was finished: an attempt is a directory that appears whole, a line of attempts.jsonl is
 written before its episode is added, and whichever of the two is missing is done by the next run. Which seeds are tried, and
@@ -35,19 +29,16 @@ from cerebella.embodiment import read_json_object
 from cerebella.envs.workcell.task import WorkcellTask
 from cerebella.recipes.workcell_attempt import (
     CODECS,
-    SENT,
     Attempt,
     Demonstrator,
     GenerationSettings,
     attempt_file,
-    landmarks_file,
     recording_directory,
-    truth_file,
 )
-from cerebella.recipes.workcell_companion import TRUTH, Companion, write_companion
+from cerebella.recipes.workcell_companion import Companion, write_companion
+from cerebella.recipes.workcell_set import ATTEMPTS, EMBODIMENT, SENT, SETTINGS, TRUTH, landmarks_file, truth_file
 from cerebella.recipes.worker_process import end_with_parent
 
-SETTINGS, ATTEMPTS, EMBODIMENT = "meta/generation.json", "meta/attempts.jsonl", "meta/embodiment.json"
 _WORK = "generation"
 _AHEAD = 4
 """Attempts per process that may wait for one with a lower seed."""

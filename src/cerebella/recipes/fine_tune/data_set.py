@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cerebella.data.episodes import DataFault, EpisodeStore, Fault
 from cerebella.data.loader import OnFault
 from cerebella.data.mapping import DatasetMap
+from cerebella.data.sent_rows import SentRows
 from cerebella.data.sources import RobotGroup, RobotSource, Source
 from cerebella.data.validate import usable_episodes
 from cerebella.embodiment import Embodiment
@@ -60,12 +61,19 @@ class DataSet:
 
 
 def open_episodes(
-    store: EpisodeStore, name: str, mapping: DatasetMap, horizon: int, held_out: float, on_fault: OnFault
+    store: EpisodeStore,
+    name: str,
+    mapping: DatasetMap,
+    horizon: int,
+    held_out: float,
+    on_fault: OnFault,
+    sent_rows: SentRows | None = None,
 ) -> DataSet:
     """Check a store and share its episodes out.
 
     Args:
         name: in the mixture. held_out: share of the episodes, the last ones, rounded up; one always stays for training.
+        sent_rows: of the windows to train on; those that are held out begin with no prefix.
 
     Raises:
         DataFault: the store does not fit its map, or (with `raise`) a broken episode. ValueError: no camera, no window.
@@ -82,11 +90,14 @@ def open_episodes(
     long = [index for index in usable.episodes if store.episode(index).length >= horizon]
     num_held_out = max(0, min(len(long) - 1, math.ceil(held_out * len(long))))
     training, validation = long[: len(long) - num_held_out], long[len(long) - num_held_out :]
-    source = RobotSource(store, mapping, horizon, name=name, episodes=training or usable.episodes)
+    source = RobotSource(store, mapping, horizon, name=name, episodes=training or usable.episodes, sent_rows=sent_rows)
+    free = None if sent_rows is None else replace(sent_rows, max_committed=0)
     recorded = [name for entry in mapping.action for name in entry.names]
     return DataSet(
         source=source,
-        held_out=RobotSource(store, mapping, horizon, name=name, episodes=validation) if validation else None,
+        held_out=(
+            RobotSource(store, mapping, horizon, name=name, episodes=validation, sent_rows=free) if validation else None
+        ),
         motion=source,
         num_episodes=len(training),
         num_held_out=num_held_out,

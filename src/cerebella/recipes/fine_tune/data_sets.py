@@ -7,6 +7,7 @@ from pathlib import Path
 from cerebella.data.formats import is_shards, open_store
 from cerebella.data.loader import OnFault
 from cerebella.data.records import RecordSource
+from cerebella.data.sent_rows import SentRows
 from cerebella.data.shards import ShardSource
 from cerebella.data.sources import RobotGroup, Source
 from cerebella.embodiment import Embodiment
@@ -29,11 +30,18 @@ class SetOptions(MapOptions):
     """stop at the first episode that cannot be read, or skip such episodes and count them"""
 
 
-def open_sets(options: SetOptions, robots: Sequence[Embodiment], horizon: int, num_lanes: int) -> list[DataSet]:
+def open_sets(
+    options: SetOptions,
+    robots: Sequence[Embodiment],
+    horizon: int,
+    num_lanes: int,
+    sent_rows: SentRows | None = None,
+) -> list[DataSet]:
     """All sets of a run, in order.
 
     Args:
         robots: of each set. horizon: rows of a window. num_lanes: see `MixtureSpec`; shards are dealt out to them.
+        sent_rows: how windows use what was sent; needs the column's name among the options.
 
     Raises:
         FileNotFoundError: no such set. DataFault: a set that does not fit its robot, or (with `raise`) a broken episode.
@@ -59,10 +67,12 @@ def open_sets(options: SetOptions, robots: Sequence[Embodiment], horizon: int, n
     sets: list[DataSet] = []
     for i, store in enumerate(stores):
         if store is None:
+            if options.sent_column:
+                raise ValueError(f"--sent-column: {options.data[i]} are shards, which hold whole windows, not columns")
             sets.append(open_shards(options.data[i], names[i], robots[i], horizon, num_lanes, options.held_out))
         else:
             mapping = make_map(store, robots[i], hows[i] if hows else None, options)
-            sets.append(open_episodes(store, names[i], mapping, horizon, options.held_out, options.on_fault))
+            sets.append(open_episodes(store, names[i], mapping, horizon, options.held_out, options.on_fault, sent_rows))
     return sets
 
 

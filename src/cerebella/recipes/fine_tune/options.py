@@ -193,6 +193,8 @@ class PosttrainAsync(FlowTune):
     """chance that a row of the prefix, all but the last two, is hidden, so that the picture is looked at"""
     reweight_errors: bool = STAGES["posttrain_async"].reweight_errors
     """weigh the rows behind a prefix by how far the sampler is off"""
+    sent_share: float = 0.4
+    """with --sent-column: share of the windows whose prefix is at least 1..max_prefix rows of what was really sent"""
     prefix_law: PrefixLaw = STAGES["posttrain_async"].prefix_law
     """lengths of prefixes: none or 1..max_prefix (released code), or 0..max_prefix, all alike (paper)"""
     prefix_draw: PrefixDraw = STAGES["posttrain_async"].prefix_draw

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cerebella.data.mixture import Mixture, MixtureSpec
+from cerebella.data.sent_rows import SentRows
 from cerebella.data.sources import Source
 from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.processing.actions import action_slots, state_slots
@@ -19,7 +20,7 @@ from cerebella.recipes.fine_tune.checks import (
 )
 from cerebella.recipes.fine_tune.data_set import DataSet
 from cerebella.recipes.fine_tune.data_sets import open_conversations, open_sets
-from cerebella.recipes.fine_tune.options import FineTune
+from cerebella.recipes.fine_tune.options import FineTune, PosttrainAsync
 from cerebella.recipes.fine_tune.start import Start
 from cerebella.recipes.fine_tune.start_reading import read_start
 from cerebella.training.parallel import World
@@ -68,7 +69,7 @@ def make_plan(options: FineTune, world: World) -> Plan:
     for robot in robots:
         action_slots(robot, start.config.action_dim)
         state_slots(robot, start.config.state_dim)
-    sets = open_sets(options, robots, start.config.horizon, lanes)
+    sets = open_sets(options, robots, start.config.horizon, lanes, _sent_rows(options, stage))
     talk = open_conversations(options.conversations, sets)
     check_pictures(sets, talk, start, options.on_fault)
     check_actions(sets)
@@ -118,6 +119,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "attention rule": [config.mask_variant, config.mask_window, config.position_offset],
         "statistics": plan.options.statistics,
         "max_pixels": plan.start.images.max_pixels,
+        "sent": [plan.options.sent_column, _sent_share(plan.options)],
         "seed": plan.options.seed,
         "batch_size": plan.stage.batch_size,
         "num_conversations": plan.stage.num_conversations,
@@ -135,6 +137,17 @@ def _difference(name: str, theirs: Any, ours: Any) -> str:
         key = next(key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key))
         return _difference(f"{name}.{key}", theirs.get(key), ours.get(key))
     return f"{name} is {json.dumps(theirs)[:200]} there and {json.dumps(ours)[:200]} here"
+
+
+def _sent_rows(options: FineTune, stage: Stage) -> SentRows | None:
+    """How windows use what was sent: all begin the way back there, and those behind a prefix may have it from there."""
+    if not options.sent_column:
+        return None
+    return SentRows(stage.max_prefix, _sent_share(options), seed=options.seed)
+
+
+def _sent_share(options: FineTune) -> float:
+    return options.sent_share if isinstance(options, PosttrainAsync) and options.sent_column else 0.0
 
 
 def _with_statistics(options: FineTune, start: Start, sets: Sequence[DataSet]) -> FineTune:

@@ -39,6 +39,10 @@ class MapOptions:
     """columns that hold the state, one behind the other"""
     action_columns: tuple[str, ...] = (ACTION_COLUMN,)
     """columns that hold the actions"""
+    sent_column: str = ""
+    """a column like that of the actions, with what the robot was really sent where that is not what was asked for, e.g. `sent` in
+    sets with disturbed commands: actions then lead back from there without a jump, and asynchronous post-training takes prefixes
+    from it"""
 
     def check_names(self, robots: Sequence[Embodiment], stores: Sequence[EpisodeStore]) -> None:
         """Raise a ValueError for a view, dimension or camera that no robot or set has: a slip that nobody would notice."""
@@ -65,6 +69,12 @@ class MapOptions:
 
 
 def make_map(store: EpisodeStore, robot: Embodiment, how: str | None, options: MapOptions) -> DatasetMap:
+    """See `_make_map`; with the column of what was sent, where the options name one."""
+    made = _make_map(store, robot, how, options)
+    return replace(made, sent=options.sent_column) if options.sent_column else made
+
+
+def _make_map(store: EpisodeStore, robot: Embodiment, how: str | None, options: MapOptions) -> DatasetMap:
     """The map from a store to a robot; views without a camera in this store are left out.
 
     Args:
