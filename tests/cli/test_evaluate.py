@@ -43,11 +43,20 @@ def test_eval_knows_latency_with_bursts(capsys: pytest.CaptureFixture[str]) -> N
 def test_eval_plays_the_expert_of_a_workcell_task(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("mujoco")
     words = ("eval", "workcell/insert", "--policy", "expert")
-    assert cli.main([*words, "--episodes", "1"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"][0]["rate"] == 1.0
+    assert cli.main([*words, "--episodes", "1", "--randomisation", "mild"]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out.splitlines()[-1])
+    assert (result["summary"][0]["rate"], result["conditions"]["randomisation"]) == (1.0, "mild")
+    assert "note:" not in printed.err
     assert "delay 4 means nothing here" in error_of(capsys, *words, "--delay", "4")
     assert "Did you mean 'workcell/insert'?" in error_of(capsys, "eval", "workcell/insrt", "--policy", "zero")
     assert "has no perturbation" in error_of(capsys, *words, "--perturbation")
+    assert "'expert' looks at no pictures" in error_of(capsys, *words, "--render-px", "96")
+
+
+def test_eval_refuses_what_only_the_workcell_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no randomisation 'wide'" in error_of(capsys, *EVAL, "1", "--randomisation", "wide")
+    assert "has pictures of one size" in error_of(capsys, *EVAL, "1", "--render-px", "96")
 
 
 def test_eval_offers_every_field_of_an_evaluation() -> None:

@@ -37,6 +37,11 @@ class Eval:
     """actions executed before the next chunk takes over (default: the delay and two; in sync half a chunk)"""
     perturbation: bool = False
     """disturb every episode once (dynamic/... only)"""
+    randomisation: Literal["none", "mild", "wide"] = "none"
+    """of light, colours, camera poses, friction and delay (workcell/... only)"""
+    render_px: int | None = None
+    """height and width of the pictures that the policy gets, pixels, even: those that it was trained on (workcell/... only;
+    default: 224)"""
     batch: int | None = None
     """environments in lock step; changes only the speed (default: 32, of cells with cameras 8)"""
     num_flow_steps: Annotated[int | None, arg(name="flow-steps")] = None
@@ -61,7 +66,7 @@ class Eval:
 
     def _warn_of_a_delay_that_does_not_fit(self, cell: dict[str, Any]) -> None:
         """A delay beyond what the horizon covers can be measured, so it is no error; but nobody should overlook it."""
-        if cell["mode"] == "sync":
+        if cell["mode"] in ("sync", "expert"):
             return
         try:
             check_horizons(math.ceil(cell["delay"]), cell["execute_horizon"], cell["horizon"])

@@ -4,8 +4,7 @@ A suite is a name and a way to make its environments. Policies come from a direc
 state: what is possible at this delay) and `zero` (holds still: what nothing at all achieves). A policy whose embodiment has
 no camera gets the scene as numbers, and no picture is drawn; so do the two by name.
 
-The expert of a workcell task looks at the simulation at every tick and plans no chunks. It is played as it is, without an
-executor: what is possible without any delay.
+The expert of a workcell task plans no chunks, and is played without an executor (`workcell_expert`).
 """
 
 import math
@@ -15,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
 from tqdm import tqdm
 
 from cerebella.embodiment import Embodiment
@@ -28,11 +26,11 @@ from cerebella.envs.registry import (
 from cerebella.envs.workcell.tasks import make_task
 from cerebella.evaluation.delays import BURST, DelayTrace, burst_trace, constant_trace
 from cerebella.evaluation.fingerprint import run_fingerprint
-from cerebella.evaluation.metrics import CommandLog, episode_metrics
 from cerebella.evaluation.result import check_can_write, make_result, write_result
 from cerebella.evaluation.rollout import Episode, PolicySource, rollout_virtual
 from cerebella.evaluation.summary import Cell, episode_rows, summarise
-from cerebella.interfaces import Environment, Policy, PolicyMetadata, Status
+from cerebella.evaluation.workcell_expert import expert_cell, play_expert
+from cerebella.interfaces import Environment, Policy, PolicyMetadata
 from cerebella.runtime.chunks import check_execute_horizon
 from cerebella.runtime.drive import check_embodiment
 from cerebella.runtime.executor_config import MODES, ExecutorConfig, Mode, check_mode, default_execute_horizon
@@ -43,6 +41,9 @@ ZERO_HORIZON = 16
 DEFAULT_MODE, DEFAULT_DELAY = "prefix", 4
 DEFAULT_BATCH, DEFAULT_CAMERA_CELLS = 32, 8
 """Environments in lock step: any, and cells with cameras. Each of those takes 90 MB, most of it for its graphics."""
+RANDOMISATIONS = ("none", "mild", "wide")
+"""Of the workcell's tasks: the names of their presets, which cannot be read without MuJoCo."""
+DEFAULT_RENDER_PX, MIN_RENDER_PX = 224, 16
 _MAX_TICKS = 10_000
 _FIRST_SEED = 1_000_000
 """Episodes of an evaluation start here, far from the seeds that a recipe would use."""
@@ -62,14 +63,18 @@ class EvalConfig:
         seed: which set of episodes.
         execute_horizon: actions executed before the next chunk takes over; if left out, `default_execute_horizon` of a delay that nearly all replies keep.
         perturbation: disturb each episode once, e.g. by a sudden belt speed, or a bump against the part; dynamic tasks only.
+        randomisation: of light, colours, cameras, friction and delay from episode to episode, one of `RANDOMISATIONS`; workcell
+            tasks only.
+        render_px: height and width at which a cell's cameras are drawn for a policy that looks at them, even;
+            `DEFAULT_RENDER_PX` if left out. It should be what the policy was trained on.
         batch: environments in lock step; only the speed depends on it. `DEFAULT_BATCH`, or `DEFAULT_CAMERA_CELLS`, if left
             out.
         num_flow_steps: Euler steps of a policy directory's model, 1 or more; its own number if left out.
         engine: `readable` or `fast`; the numbers are the same up to rounding.
         json: write the result here.
 
-    The expert of a workcell task has no executor, so that mode, delay, horizon and batch are left out, or say so: `sync`
-    with delay 0, horizon 1 and batch 1.
+    The expert of a workcell task has no executor, so that mode, delay, horizon and batch are left out, or say so: delay 0,
+    horizon 1 and batch 1.
     """
 
     suite: str
@@ -80,6 +85,8 @@ class EvalConfig:
     seed: int = 0
     execute_horizon: int | None = None
     perturbation: bool = False
+    randomisation: Literal["none", "mild", "wide"] = "none"
+    render_px: int | None = None
     batch: int | None = None
     num_flow_steps: int | None = None
     engine: Literal["readable", "fast"] = "readable"
@@ -94,8 +101,7 @@ class EvalConfig:
         delay_trace(DEFAULT_DELAY if self.delay is None else self.delay)
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch must be 1 or more environments; got {self.batch}")
-        if self.perturbation and self.suite in WORKCELL_ENVIRONMENTS:
-            raise ValueError(f"{self.suite} has no perturbation; only the dynamic tasks have")
+        self._check_environment_settings()
         if self.is_direct:
             for name, neutral in _DIRECT.items():
                 if (given := getattr(self, name)) not in (None, neutral):
@@ -114,24 +120,53 @@ class EvalConfig:
             )
         episode_seeds(self.seed, self.episodes)
 
+    def _check_environment_settings(self) -> None:
+        is_cell = self.suite in WORKCELL_ENVIRONMENTS
+        if self.perturbation and is_cell:
+            raise ValueError(f"{self.suite} has no perturbation; only the dynamic tasks have")
+        _check_name("randomisation", self.randomisation, RANDOMISATIONS)
+        if self.randomisation != RANDOMISATIONS[0] and not is_cell:
+            raise ValueError(
+                f"{self.suite} has no randomisation {self.randomisation!r}; only the workcell's tasks have"
+            )
+        if self.render_px is None:
+            return
+        if not is_cell:
+            raise ValueError(
+                f"{self.suite} has pictures of one size (render_px is {self.render_px}); only the workcell's cameras can "
+                "be drawn at another"
+            )
+        if self.policy in NAMED_POLICIES:
+            raise ValueError(f"the policy {self.policy!r} looks at no pictures (render_px is {self.render_px})")
+        if self.render_px < MIN_RENDER_PX or self.render_px % 2:
+            raise ValueError(
+                f"render_px must be an even number of pixels, {MIN_RENDER_PX} or more; got {self.render_px}"
+            )
+
     @property
     def is_direct(self) -> bool:
         """The expert of a workcell task: it is played without an executor."""
         return self.policy == "expert" and self.suite in WORKCELL_ENVIRONMENTS
 
 
-_DIRECT = {"mode": "sync", "delay": 0, "execute_horizon": 1, "batch": 1}
-"""The fields of `EvalConfig` that say the same as no executor."""
+_DIRECT = {"mode": None, "delay": 0, "execute_horizon": 1, "batch": 1}
+"""The fields of `EvalConfig` that belong to an executor, and what says the same as having none."""
 
 
 @dataclass(frozen=True)
 class _Played:
-    """What an evaluation has done. `met`: kind and values of the delays. `loaded_s`: when the first episode began."""
+    """What an evaluation has done.
+
+    Args:
+        met: kind and values of the delays. render_px: of the workcell's pictures; None if none were drawn.
+        loaded_s: when the first episode began.
+    """
 
     cell: Cell
     episodes: Sequence[Episode]
     met: tuple[str, Sequence[float]]
     batch: int
+    render_px: int | None
     loaded_s: float
 
 
@@ -154,8 +189,6 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
     episodes = [replace(episode, task=task) for episode in played.episodes]
     num_ticks = sum(episode.log.num_ticks for episode in episodes)
     kind, delays = played.met
-    # No executor at all sends what `sync` sends that never waits: the cell says that, the rest of the result `expert`.
-    described = cell.as_dict() | ({"mode": _DIRECT["mode"]} if config.is_direct else {})
     summary = summarise(cell, episodes, on_wall_clock=False)
     summary["seconds_per_episode"] = num_ticks / metadata.embodiment.control_hz / len(episodes)
     result = make_result(
@@ -167,8 +200,10 @@ def evaluate(config: EvalConfig, show_progress: bool = True) -> dict[str, Any]:
             "clock": "virtual",
             "rates": rates(metadata.embodiment),
             "delay_trace": [{"cell": cell.name, "kind": kind, "unit": "tick", "values": list(delays)}],
-            "cells": [described],
+            "cells": [cell.as_dict()],
             "perturbation": config.perturbation,
+            "randomisation": config.randomisation,
+            "render_px": played.render_px,
             "batch": played.batch,
             "num_flow_steps": config.num_flow_steps,
             "engine": config.engine,
@@ -194,9 +229,15 @@ def _play_policy(config: EvalConfig, show_progress: bool) -> _Played:
     blind = make_environment(config.suite, with_images=False)
     source, metadata = open_policy(config.policy, blind, config.num_flow_steps, config.engine)
     has_views, is_cell = bool(metadata.embodiment.views), config.suite in WORKCELL_ENVIRONMENTS
-    options: dict[str, Any] = {"control_mode": metadata.embodiment.control_mode} if is_cell else {}
-    if not is_cell:
-        options["perturbation"] = config.perturbation
+    if config.render_px is not None and not has_views:
+        raise ValueError(f"the policy {config.policy!r} looks at no pictures (render_px is {config.render_px})")
+    options: dict[str, Any] = {"perturbation": config.perturbation}
+    render_px = None
+    if is_cell:
+        options = {"control_mode": metadata.embodiment.control_mode, "randomisation": config.randomisation}
+        if has_views:
+            render_px = config.render_px or DEFAULT_RENDER_PX
+            options["render_size"] = (render_px, render_px)
     make = lockstep_environments(config.suite, with_images=has_views, **options)
     check_policy(metadata, make().embodiment, mode)
     trace = delay_trace(delay)
@@ -227,50 +268,17 @@ def _play_policy(config: EvalConfig, show_progress: bool) -> _Played:
             on_episode=_progress(bar),
         )
     met = ("constant", [delay]) if isinstance(delay, int) else ("trace", _met(trace, episodes))
-    return _Played(cell, episodes, met, batch, loaded_s)
+    return _Played(cell, episodes, met, batch, render_px, loaded_s)
 
 
 def _play_expert(config: EvalConfig, show_progress: bool) -> _Played:
-    """The expert of a workcell task, tick by tick; its style varies with the seed."""
-    environment = make_environment(config.suite, with_images=False)
-    metadata = PolicyMetadata(
-        "expert", environment.embodiment, horizon=1, mask_variant=None, max_trained_prefix=0, statistics_hash=""
-    )
-    cell = Cell("expert", delay=0, delay_unit="tick", execute_horizon=1, metadata=metadata)
+    """The expert of a workcell task, without an executor."""
+    environment = make_environment(config.suite, with_images=False, randomisation=config.randomisation)
+    cell = expert_cell(environment)
     loaded_s = time.monotonic()
-    episodes: list[Episode] = []
     with tqdm(total=config.episodes, desc=config.policy, unit="episode", disable=not show_progress) as bar:
-        update = _progress(bar)
-        for seed in episode_seeds(config.seed, config.episodes):
-            episodes.append(_expert_episode(environment, seed))
-            update(episodes[-1])
-    return _Played(cell, episodes, ("constant", [0]), 1, loaded_s)
-
-
-def _expert_episode(environment: Any, seed: int) -> Episode:
-    """One episode of a `WorkcellEnvironment`."""
-    from cerebella.envs.workcell.expert_driver import expert_ticks  # loads MuJoCo
-
-    commands = list(expert_ticks(environment, seed, style_seed=seed))
-    embodiment, found = environment.embodiment, environment.status()
-    # An expert that is at its end without a decision has not solved anything.
-    status: Status = found if found.is_done else replace(found, is_success=False, reason="the expert is at its end")
-    ticks = np.arange(len(commands))
-    log = CommandLog(
-        ticks=ticks,
-        values=np.array([command.values for command in commands]).reshape(len(commands), embodiment.action_dim),
-        is_running=np.ones(len(commands), dtype=np.bool_),
-        chunk_id=np.zeros(len(commands), dtype=np.int64),
-        observation_tick=ticks,
-        is_promised=np.zeros(len(commands), dtype=np.bool_),
-        sent_s=ticks / embodiment.control_hz,
-        positions=tuple(j for j, d in enumerate(embodiment.actions) if d.kind == "position"),
-        control_hz=embodiment.control_hz,
-    )
-    metrics: dict[str, float | None] = {name: float(value) for name, value in status.metrics.items()}
-    metrics |= episode_metrics(log, ())
-    metrics |= {"underruns": 0, "num_delay_clamped": 0, "num_untrained": 0, "plan_disagreement_m": None}
-    return Episode(seed, environment.episode.prompt, embodiment.name, status, log, (), metrics)
+        episodes = play_expert(environment, episode_seeds(config.seed, config.episodes), _progress(bar))
+    return _Played(cell, episodes, ("constant", [0]), 1, None, loaded_s)
 
 
 def open_policy(

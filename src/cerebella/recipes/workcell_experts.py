@@ -55,7 +55,7 @@ class RandomTicks:
     """Ticks under random commands.
 
     Args:
-        num_resets: episodes that were over before the ticks were.
+        endings: reasons for which episodes were over before the ticks were, and how often.
         num_not_finite: ticks after which a position, velocity or acceleration was NaN or infinite.
         warnings: of MuJoCo, by name and how often. faults: of the environment, by text and how many episodes they ended.
         largest: speeds, see `speed_groups`.
@@ -65,7 +65,7 @@ class RandomTicks:
     seed: int
     control_mode: str
     num_ticks: int
-    num_resets: int
+    endings: Mapping[str, int]
     num_not_finite: int
     warnings: Mapping[str, int]
     faults: Mapping[str, int]
@@ -109,9 +109,9 @@ def play_randomly(environment: WorkcellEnvironment[Any], seed: int, num_ticks: i
     """
     rng = np.random.default_rng(seed)
     data, groups = environment.cell.data, speed_groups(environment.cell.model)
-    warnings, faults = Counter[str](), Counter[str]()
+    warnings, faults, endings = Counter[str](), Counter[str](), Counter[str]()
     largest = dict.fromkeys(groups, 0.0)
-    num_not_finite = num_resets = num_kept = 0
+    num_not_finite = num_kept = 0
     command = np.zeros(environment.embodiment.action_dim, dtype=np.float32)
     environment.reset(seed)
     for _ in range(num_ticks):
@@ -123,10 +123,10 @@ def play_randomly(environment: WorkcellEnvironment[Any], seed: int, num_ticks: i
         num_not_finite += not all(np.isfinite(part).all() for part in (data.qpos, data.qvel, data.qacc))
         for name, dofs in groups.items():
             largest[name] = max(largest[name], float(np.abs(data.qvel[dofs]).max()))
-        if environment.status().is_done:
+        if (status := environment.status()).is_done:
             warnings += _warnings(data)
             faults += Counter([environment.cell.fault] if environment.cell.fault else [])
-            num_resets += 1
+            endings[status.reason] += 1
             environment.reset(int(rng.integers(2**31)))
     warnings += _warnings(data)
     faults += Counter([environment.cell.fault] if environment.cell.fault else [])
@@ -136,7 +136,7 @@ def play_randomly(environment: WorkcellEnvironment[Any], seed: int, num_ticks: i
         seed,
         mode,
         num_ticks,
-        num_resets,
+        dict(endings),
         num_not_finite,
         dict(warnings),
         dict(faults),
@@ -222,7 +222,7 @@ def summarise_random(runs: Sequence[RandomTicks]) -> dict[str, Any]:
     names = sorted(set[str]().union(*(run.largest for run in runs)))
     return {
         "ticks": sum(run.num_ticks for run in runs),
-        "resets": sum(run.num_resets for run in runs),
+        "endings": dict(sum((Counter(run.endings) for run in runs), Counter[str]())),
         "not_finite": sum(run.num_not_finite for run in runs),
         "warnings": dict(sum((Counter(run.warnings) for run in runs), Counter[str]())),
         "faults": dict(sum((Counter(run.faults) for run in runs), Counter[str]())),

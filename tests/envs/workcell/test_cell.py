@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("mujoco")
+
+import mujoco
 
 from cerebella.envs.workcell.arm_kinematics import JOINT_LOW_RAD
 from cerebella.envs.workcell.cell import CONTROL_HZ, MAX_STEP_OPENING, MAX_STEP_RAD, Cell
@@ -124,6 +128,35 @@ def test_contacts_weigh_what_lies_on_the_table(cell: Cell) -> None:
     assert cell.contact_force_n("cube", "table") == pytest.approx(0.05 * 9.81, rel=1e-3)
     assert cell.contact_force_n("cube", "left_pad_left") == 0.0
     assert cell.left.grip_force_n == 0.0
+
+
+def test_a_fault_cuts_the_tick_short(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the task does between physics steps then no longer runs; the next `clear` forgets it."""
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log file
+    times_s: list[float] = []
+
+    def break_after_three() -> None:
+        times_s.append(cell.data.time)
+        if len(times_s) == 3:
+            cell.data.qvel[-1] = np.nan
+
+    cell.step(break_after_three)
+    assert len(times_s) == 3
+    assert cell.fault == "velocities are no numbers or huge"
+    assert cell.tick == 1
+    assert np.isfinite(cell.data.qpos).all()
+    assert np.isfinite(cell.data.qvel).all()
+    cell.clear()
+    cell.settle()
+    assert cell.fault == ""
+    cell.step(lambda: times_s.append(cell.data.time))
+    assert len(times_s) == 3 + cell.steps_per_tick
+
+
+def test_memory_that_is_full_is_a_fault(cell: Cell) -> None:
+    kind = mujoco.mjtWarning.mjWARN_CONTACTFULL  # pyright: ignore[reportAttributeAccessIssue]
+    cell.data.warning[kind].number = 1
+    assert cell.fault == "no memory is left for contacts"
 
 
 def test_the_time_step_must_divide_the_tick() -> None:

@@ -33,12 +33,12 @@ MAX_STEP_OPENING = MAX_GRIPPER_VELOCITY_M_S / MAX_OPENING_M / CONTROL_HZ
 _PARKED_M = (0.3, 0.0, -0.4)
 _LAG_S: Array = DAMPING_NMS_RAD / STIFFNESS_NM_RAD
 _FAULTS = {
-    "mjWARN_BADQPOS": "positions are no numbers",
-    "mjWARN_BADQVEL": "velocities are no numbers or huge",
-    "mjWARN_BADQACC": "accelerations are no numbers or huge",
-    "mjWARN_BADCTRL": "a servo was given no number",
-    "mjWARN_CONTACTFULL": "no memory is left for contacts",
-    "mjWARN_CNSTRFULL": "no memory is left for constraints",
+    mujoco.mjtWarning.mjWARN_BADQPOS.value: "positions are no numbers",
+    mujoco.mjtWarning.mjWARN_BADQVEL.value: "velocities are no numbers or huge",
+    mujoco.mjtWarning.mjWARN_BADQACC.value: "accelerations are no numbers or huge",
+    mujoco.mjtWarning.mjWARN_BADCTRL.value: "a servo was given no number",
+    mujoco.mjtWarning.mjWARN_CONTACTFULL.value: "no memory is left for contacts",
+    mujoco.mjtWarning.mjWARN_CNSTRFULL.value: "no memory is left for constraints",
 }
 
 
@@ -75,6 +75,7 @@ class Cell:
         self._as_compiled = _arrays(model)
         self._on_the_way: deque[Array] = deque()
         self._played = np.zeros(14)
+        self._warnings = self.data.warning.number  # a view: it follows the simulation
         self._actuators = np.concatenate([self.left.actuators, self.right.actuators])
 
     def arm(self, side: Side) -> RobotArm:
@@ -116,7 +117,11 @@ class Cell:
         arm.requested_opening = float(np.clip(np.clip(opening, low, high), 0.0, 1.0))
 
     def step(self, after_physics_step: Callable[[], None] | None = None) -> None:
-        """Let one tick pass; `after_physics_step` is called after each of its `steps_per_tick` steps."""
+        """Let one tick pass; `after_physics_step` is called after each of its `steps_per_tick` steps.
+
+        A `fault` cuts the tick short: after numbers that are none, MuJoCo puts everything back to how it was compiled, and
+        what a task would find there is no part of the episode.
+        """
         self._on_the_way.append(self._requested())
         before, after = self._played, self._on_the_way.popleft()
         change = after - before
@@ -125,6 +130,8 @@ class Cell:
         for i in range(1, self.steps_per_tick + 1):
             self.data.ctrl[self._actuators] = before + change * (i / self.steps_per_tick) + lead
             mujoco.mj_step(self.model, self.data)
+            if self.fault:
+                break
             if after_physics_step is not None:
                 after_physics_step()
         self._played = after
@@ -147,8 +154,8 @@ class Cell:
     @property
     def fault(self) -> str:
         """What MuJoCo found wrong with the numbers since the reset; empty if nothing."""
-        found = [text for name, text in _FAULTS.items() if self.data.warning[getattr(mujoco.mjtWarning, name)].number]
-        return ", ".join(found)
+        numbers = self._warnings.tolist()
+        return ", ".join(text for kind, text in _FAULTS.items() if numbers[kind])
 
     def T_world_body(self, name: str) -> Array:
         """Pose of a body's frame, float64[4, 4]."""

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,14 +7,18 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from cerebella.envs.workcell.cell import Cell
 from cerebella.envs.workcell.environment import WorkcellEnvironment
-from cerebella.envs.workcell.expert_driver import run_expert
-from cerebella.envs.workcell.task import WorkcellTask
+from cerebella.envs.workcell.expert_driver import expert_ticks, run_expert
+from cerebella.envs.workcell.moves import both, shift
+from cerebella.envs.workcell.task import Plan, WorkcellTask
 from cerebella.envs.workcell.towel.cloth import RADIUS_M
+from cerebella.envs.workcell.towel.expert import Hands
 from cerebella.envs.workcell.towel.line import TowelLineTask
+from cerebella.envs.workcell.towel.readings import MAX_STRETCH
 from cerebella.envs.workcell.towel.shape import shape_of
 from cerebella.envs.workcell.towel.starts import flat_at
-from cerebella.envs.workcell.towel.task import FlattenTask, MovedTowelTask, TowelTask
+from cerebella.envs.workcell.towel.task import NUM_REST_TICKS, FlattenTask, MovedTowelTask, TowelEpisode, TowelTask
 from cerebella.envs.workcell.towel.towels import TOWELS
 
 
@@ -74,6 +79,66 @@ def test_after_a_reset_everything_is_as_in_a_fresh_cell() -> None:
     play(used, 4)
     np.testing.assert_array_equal(play(used, 3), first)
     np.testing.assert_array_equal(play(small(MovedTowelTask), 3), first)
+
+
+def test_a_reset_leaves_nothing_of_a_simulation_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log file
+    used = small(MovedTowelTask)
+    used.reset(5)
+    used.cell.data.qvel[-1] = 1e30
+    hold(used, 1)
+    status = used.status()
+    assert (status.is_done, status.is_success) == (True, False)
+    assert status.reason == "simulation failed: velocities are no numbers or huge"
+    assert all(np.isfinite(value) for value in status.metrics.values())
+    fresh = small(MovedTowelTask)
+    for environment in (used, fresh):
+        environment.reset(3)
+        hold(environment, 5)
+    for name in ("qpos", "qvel", "qacc", "ctrl", "qfrc_applied"):
+        np.testing.assert_array_equal(getattr(used.cell.data, name), getattr(fresh.cell.data, name))
+    assert used.status() == fresh.status()
+
+
+class PulledApart(TowelTask):
+    """Both hands take the near corners, and go apart."""
+
+    def expert(self, cell: Cell, episode: TowelEpisode, rng: np.random.Generator) -> Plan:
+        hands = Hands(cell, episode.cloth)
+        yield from both(cell, hands.pinch("left", 0), hands.pinch("right", 0))
+        yield from both(cell, shift(cell.left, [0.0, 0.12, 0.05]), shift(cell.right, [0.0, -0.12, 0.05]))
+
+
+def test_a_towel_that_is_pulled_apart_is_torn() -> None:
+    """By grips that hold by friction; until then it stretches little."""
+    environment = small(PulledApart)
+    for _ in expert_ticks(environment, seed=0):
+        stretch = environment.status().metrics["stretch"]
+        assert stretch <= MAX_STRETCH
+    status = environment.status()
+    assert (status.is_done, status.is_success, status.reason) == (True, False, "torn")
+    assert status.metrics["stretch"] > MAX_STRETCH
+    with pytest.raises(ValueError, match="the episode is over"):
+        hold(environment, 1)
+    environment.reset(0)
+    assert environment.status().metrics["stretch"] == 0.0
+
+
+@pytest.mark.parametrize("task", [TowelTask, TowelLineTask])
+def test_a_torn_towel_is_no_success_however_it_lies(task: type[WorkcellTask[Any]]) -> None:
+    environment = small(task)
+    environment.reset(0)
+    episode = environment.episode
+    episode.num_rest_ticks = NUM_REST_TICKS
+    for share, is_torn in ((0.9, False), (1.1, True)):
+        grid = flat_at(episode.towel, episode.cloth, np.array([0.0, 0.0]))
+        episode.cloth.place(environment.cell, grid * (1.0 + share * MAX_STRETCH))
+        environment.cell.refresh()
+        environment.task.after_tick(environment.cell, episode)
+        status = environment.status()
+        assert status.metrics["stretch"] == pytest.approx(share * MAX_STRETCH)
+        assert (status.reason == "torn") == is_torn
+    assert (status.is_done, status.is_success) == (True, False)
 
 
 def test_a_heap_is_neither_flat_nor_fallen_off() -> None:
@@ -147,6 +212,7 @@ def test_the_expert_folds() -> None:
     status = run_expert(environment, seed=0)
     assert status.is_success
     assert status.metrics["pair_m"] < 0.07
+    assert 0.0 < status.metrics["stretch"] < 0.5 * MAX_STRETCH
 
 
 @pytest.mark.parametrize("task", [TowelTask, MovedTowelTask, FlattenTask, TowelLineTask])

@@ -119,6 +119,10 @@ class Cloth:
         """Of every vertex, float64[num_x * num_y, 3]."""
         return cell.data.qvel[self._dofs].reshape(-1, 3).copy()
 
+    def stretch(self, cell: Cell) -> float:
+        """Of the edge that is stretched most: its length over its flat length, minus 1."""
+        return float((cell.data.flexedge_length / cell.model.flexedge_length0).max()) - 1.0
+
     def resist_bending(self, cell: Cell) -> None:
         """Set the forces of bending for the next physics step."""
         moved = self.positions_m(cell) + BENDING_DAMPING_S * self.velocities_m_s(cell)

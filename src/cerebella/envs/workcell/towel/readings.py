@@ -10,6 +10,10 @@ from cerebella.envs.workcell.towel.shape import shape_of
 MAX_REST_SPEED_M_S = 0.03
 CLEAR_M = 0.035
 """From a tool's origin to the nearest vertex."""
+MAX_STRETCH = 1.0
+"""Of any edge, i.e. twice its flat length: a towel beyond it counts as torn. Where a gripper holds it, an edge reaches 0.30 when an
+expert folds, and 0.61 when it flattens; two hands that pull apart pass any limit within a third of a second.
+"""
 CORNERS = (("near_left", 0, -1), ("near_right", 0, 0), ("far_left", -1, -1), ("far_right", -1, 0))
 """Name, row, column."""
 

@@ -10,6 +10,7 @@ from cerebella.geometry import Array
 
 Phase = Literal["flat", "folded", "crumpled"]
 MAX_FOLDED_SHARE = 0.60
+"""A clean fold has 0.5; one whose edges miss each other by a fifth of the towel's length has this."""
 MIN_FLAT_SHARE = 0.88
 MAX_PAIR_M = 0.07
 """Between corners, or middles of edges, that belong together after the fold: less than a third of a towel."""

@@ -19,7 +19,7 @@ from cerebella.envs.workcell.task import Episode, Plan, SceneObject, WorkcellTas
 from cerebella.envs.workcell.towel.cloth import Cloth, Towel, add_cloth
 from cerebella.envs.workcell.towel.expert import FoldStyle, Hands
 from cerebella.envs.workcell.towel.prompts import FLATTEN_PROMPTS, FOLD_PROMPTS, every_prompt
-from cerebella.envs.workcell.towel.readings import is_clear, rests, towel_truth
+from cerebella.envs.workcell.towel.readings import MAX_STRETCH, is_clear, rests, towel_truth
 from cerebella.envs.workcell.towel.shape import Phase, Shape, shape_of
 from cerebella.envs.workcell.towel.starts import CENTRE_M, Start, flat_at, lay
 from cerebella.envs.workcell.towel.towels import draw_towel
@@ -36,11 +36,13 @@ class TowelEpisode(Episode):
 
     Args:
         towel: what it is like. cloth: the grid. num_rest_ticks: how long the goal has been reached without a break.
+        stretch: the largest so far, after any tick.
     """
 
     towel: Towel
     cloth: Cloth
     num_rest_ticks: int = 0
+    stretch: float = 0.0
     done_s: float = float("nan")
 
 
@@ -87,22 +89,28 @@ class TowelTask(WorkcellTask[TowelEpisode]):
         episode.cloth.resist_bending(cell)
 
     def after_tick(self, cell: Cell, episode: TowelEpisode) -> None:
-        """Count how long the goal has been reached."""
+        """Count how long the goal has been reached, and look at the cloth."""
+        episode.stretch = max(episode.stretch, episode.cloth.stretch(cell))
         episode.num_rest_ticks = episode.num_rest_ticks + 1 if self.is_reached(cell, episode) else 0
         if episode.num_rest_ticks == NUM_REST_TICKS and np.isnan(episode.done_s):
             episode.done_s = cell.time_s
 
     def status(self, cell: Cell, episode: TowelEpisode) -> Status:
-        """Metrics: `footprint_share`, `pair_m`, `height_m` (see `shape.Shape`), `seconds` until the goal was reached."""
-        is_done = episode.num_rest_ticks >= NUM_REST_TICKS
+        """Metrics: `footprint_share`, `pair_m`, `height_m` (see `shape.Shape`), `stretch` (the largest so far), `seconds` until
+        the goal was reached.
+        """
+        is_torn = episode.stretch > MAX_STRETCH
+        is_reached = not is_torn and episode.num_rest_ticks >= NUM_REST_TICKS
         shape = self.shape(cell, episode)
         metrics = {
             "footprint_share": shape.footprint_share,
             "pair_m": shape.pair_m,
             "height_m": shape.height_m,
-            "seconds": episode.done_s if is_done else cell.time_s,
+            "stretch": episode.stretch,
+            "seconds": episode.done_s if is_reached else cell.time_s,
         }
-        return Status(is_done, is_done, self.goal if is_done else "", metrics)
+        reason = "torn" if is_torn else self.goal if is_reached else ""
+        return Status(is_torn or is_reached, is_reached, reason, metrics)
 
     def all_prompts(self) -> tuple[str, ...]:
         """Every prompt with every colour."""
@@ -111,6 +119,10 @@ class TowelTask(WorkcellTask[TowelEpisode]):
     def truth(self, cell: Cell, episode: TowelEpisode) -> tuple[SceneObject, ...]:
         """The towel, its phase in its kind (`flat towel`), and its four corners."""
         return towel_truth(cell, episode.cloth, episode.towel)
+
+    def named(self, cell: Cell, episode: TowelEpisode) -> tuple[str, ...]:
+        """The towel, until the goal is reached and at rest."""
+        return () if episode.num_rest_ticks else ("towel",)
 
     def expert(self, cell: Cell, episode: TowelEpisode, rng: np.random.Generator) -> Plan:
         """Fold what is flat, flatten what is crumpled, until the goal is reached."""
