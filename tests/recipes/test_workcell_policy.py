@@ -38,7 +38,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> WorkcellPolicy:
         out=tmp_path_factory.mktemp("run"),
         horizon=HORIZON,
         episodes=2,
-        render_size=SIZE_PX,
+        render_px=SIZE_PX,
         warmup_steps=2,
         brain_steps=2,
         cerebellum_steps=2,

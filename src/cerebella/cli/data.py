@@ -172,7 +172,7 @@ class Generate:
     """of the first attempt; the next ones follow by ones"""
     control_mode: Literal["end_effector", "joint"] = "end_effector"
     """what the actions command"""
-    render_size: int = 224
+    render_px: int = 224
     """height and width of the pictures, pixels, even"""
     randomisation: Literal["none", "mild", "wide"] = "mild"
     """of light, colours, camera poses, friction and delay"""
@@ -199,7 +199,7 @@ class Generate:
 
         settings = GenerationSettings(
             control_mode=self.control_mode,
-            render_px=self.render_size,
+            render_px=self.render_px,
             randomisation=self.randomisation,
             fps=self.fps,
             first_seed=self.seed,

@@ -48,6 +48,7 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
     from cerebella.recipes.fine_tune.run import fine_tune
     from cerebella.recipes.study_async.recipe import PIXELS, StudyAsyncRecipe
     from cerebella.recipes.study_async.run import run as study_async
+    from cerebella.recipes.workcell_study.study import StudyWorkcell
 
     return {
         "conveyor": (conveyor.ConveyorRecipe, conveyor.train),
@@ -60,5 +61,12 @@ def _recipes() -> dict[str, tuple[Any, Callable[[Any], Iterable[Path]]]]:
         "study-choice": (study_choice.StudyChoiceRecipe, study_choice.run),
         "study-async": (StudyAsyncRecipe, study_async),
         "study-async-pixels": (PIXELS, study_async),
+        "study-workcell": (StudyWorkcell, _study_workcell),
         **{kind.recipe: (kind, fine_tune) for kind in FINE_TUNES},
     }
+
+
+def _study_workcell(study: Any) -> Iterable[Path]:
+    from cerebella.recipes.workcell_study.run import run  # loads MuJoCo
+
+    return run(study)

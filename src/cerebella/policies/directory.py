@@ -54,6 +54,7 @@ __all__ = [
 
 EngineKind = Literal["readable", "fast"]
 ENGINES: tuple[str, ...] = get_args(EngineKind)
+_WITHOUT_CEREBELLUM = ("warmup_vision", "pretrain_brain")
 FORMAT_VERSION = 1
 MODEL_CLASS = "CerebellaForActionGeneration"
 REQUIRED_FILES = (
@@ -193,8 +194,7 @@ def _read_own(
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} is not a policy directory: {name} is missing")
     model_config, images, stages = read_policy_config(directory / "config.json")
-    trained = [stage.mask_variant for stage in stages if stage.name != "warmup_vision"]
-    check_rule(directory, model_config, trained, mask_variant)
+    check_rule(directory, model_config, rules_of(stages), mask_variant)
     robot = Embodiment.load(directory / "embodiment.json")
     for wanted in (embodiment if isinstance(embodiment, str | None) else embodiment.name, robot_type):
         if wanted is not None and robot.name != wanted:
@@ -220,6 +220,11 @@ def _read_own(
     )
     log_loaded(directory, model, robot.name, num_flow_steps)
     return VLAPolicy(model, processor, metadata, num_flow_steps, guidance_beta)
+
+
+def rules_of(stages: Sequence[StageRecord]) -> list[str]:
+    """The attention rules under which a cerebellum has learnt; other stages do not run it, so any rule may follow them."""
+    return [stage.mask_variant for stage in stages if stage.name not in _WITHOUT_CEREBELLUM]
 
 
 def read_policy_config(path: Path) -> tuple[ModelConfig, ImageConfig, list[StageRecord]]:

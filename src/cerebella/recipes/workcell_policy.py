@@ -33,7 +33,7 @@ class WorkcellPolicy:
         task: a workcell task, e.g. `workcell/belt`.
         out: see the module.
         preset: model size. horizon: rows of a chunk, 30 per second.
-        episodes: demonstrations. render_size: height and width of their pictures, pixels; the policy wants the same size.
+        episodes: demonstrations. render_px: height and width of their pictures; the policy wants the same size.
         disturb_m: how far commands miss, see `envs.workcell.disturbance`. randomisation: of the scene.
         warmup_steps, brain_steps, cerebellum_steps, async_steps: optimiser steps of the stages.
         batch_size: windows per step; with conversations a multiple of 6.
@@ -48,7 +48,7 @@ class WorkcellPolicy:
     preset: str = "micro"
     horizon: int = 30
     episodes: int = 300
-    render_size: int = 96
+    render_px: int = 96
     disturb_m: float = 0.01
     randomisation: str = "mild"
     warmup_steps: int = 2000
@@ -79,7 +79,7 @@ def train(recipe: WorkcellPolicy) -> list[Path]:
 
     data = recipe.out / "data"
     settings = GenerationSettings(
-        render_px=recipe.render_size,
+        render_px=recipe.render_px,
         randomisation=recipe.randomisation,
         disturb_m=recipe.disturb_m,
         first_seed=recipe.seed,

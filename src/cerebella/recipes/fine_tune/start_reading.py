@@ -9,7 +9,7 @@ from cerebella.embodiment import Embodiment, read_json_object
 from cerebella.models.config import PRESETS, ModelConfig, preset
 from cerebella.models.published import MASK_FIELDS, config_from_brain, read_released_config
 from cerebella.policies.brain import is_brain, read_brain
-from cerebella.policies.directory import StageRecord, read_policy_config
+from cerebella.policies.directory import StageRecord, read_policy_config, rules_of
 from cerebella.policies.hub import fetch
 from cerebella.policies.layout import layout_of
 from cerebella.policies.released.directory import MAX_PREFIX_FIELD
@@ -19,9 +19,6 @@ from cerebella.processing.images import RELEASED_MAX_PIXELS, ImageConfig
 from cerebella.processing.statistics import Statistics
 from cerebella.recipes.fine_tune.start import Start, StartOptions
 from cerebella.released_robots import RELEASED_ROBOTS, released_embodiment
-
-_WARMUP = "warmup_vision"
-"""The one stage that does not run the cerebellum, so that any attention rule may follow."""
 
 
 def read_start(options: StartOptions) -> Start:
@@ -92,7 +89,7 @@ def _released(directory: Path, options: StartOptions) -> Start:
 
 def _policy(directory: Path, options: StartOptions) -> Start:
     config, images, history = read_policy_config(directory / "config.json")
-    trained = [stage.mask_variant for stage in history if stage.name != _WARMUP]
+    trained = rules_of(history)
     check_rule(directory, config, trained, None)
     config = _with_rule(config, options, trained=config.mask_variant if trained else None)
     robot = Embodiment.load(directory / "embodiment.json")
