@@ -6,8 +6,26 @@ import pytest
 pytest.importorskip("mujoco")
 
 from cerebella.arms import Side
-from cerebella.envs.workcell.belt.line import BELT_TOP_M, BELT_X_M, BIN_X_M, BIN_Y_M, ENTRY_Y_M, EXIT_Y_M
-from cerebella.envs.workcell.belt.stream import NUM_KEPT_IN_BIN, BeltEpisode, Part, bin_at, feed, put_on_belt
+from cerebella.envs.workcell.belt.line import (
+    BELT_TOP_M,
+    BELT_X_M,
+    BIN_FLOOR_M,
+    BIN_TOP_M,
+    BIN_X_M,
+    BIN_Y_M,
+    ENTRY_Y_M,
+    EXIT_Y_M,
+)
+from cerebella.envs.workcell.belt.parts import SIZES_M
+from cerebella.envs.workcell.belt.stream import (
+    HEAP_TOP_M,
+    NUM_KEPT_IN_BIN,
+    BeltEpisode,
+    Part,
+    bin_at,
+    feed,
+    put_on_belt,
+)
 from cerebella.envs.workcell.belt.task import Belt
 from cerebella.envs.workcell.environment import make_cell
 from cerebella.geometry import transform
@@ -127,9 +145,54 @@ def test_a_bin_keeps_its_newest_parts() -> None:
     assert episode.num_picked == NUM_KEPT_IN_BIN + 1
 
 
+def test_a_body_comes_from_a_bin_when_all_of_its_shape_are_used() -> None:
+    episode = start(5)
+    kind, goal = next(iter(episode.wanted.items()))
+    first, second = (drop_into(episode, goal, True) for _ in range(2))
+    for part in episode.parts:
+        if part.place == "away" and part.name.startswith(kind.shape):
+            part.place = "out"
+    episode.next_part_m, episode.next_kind = episode.travel_m, kind
+    feed(CELL, episode)
+    CELL.refresh()
+    assert (first.place, episode.bins[goal]) == ("out", [second])
+    assert CELL.position_m(first.name)[1] == pytest.approx(ENTRY_Y_M)
+    second.place, episode.bins[goal], episode.next_part_m, episode.next_kind = "out", [], episode.travel_m, kind
+    feed(CELL, episode)
+    assert episode.next_kind == kind  # it waits
+
+
+def test_a_part_on_top_of_a_heap_counts() -> None:
+    episode = start(5)
+    kind, goal = next(iter(episode.wanted.items()))
+    parts = [part for part in episode.parts if part.place == "away" and part.name.startswith(kind.shape)][:3]
+    height = SIZES_M[kind.shape][2]
+    for i, part in enumerate(parts):
+        put_on_belt(CELL, episode, part, kind, 0.0)
+        middle = [BIN_X_M, BIN_Y_M[goal], BIN_FLOOR_M + (i + 0.5) * height]
+        CELL.place_body(part.name, transform(np.eye(3), middle))
+    CELL.refresh()
+    pass_ticks(episode, 20)
+    assert CELL.position_m(parts[-1].name)[2] > BIN_TOP_M
+    assert [part.place for part in parts] == [goal] * 3
+    assert (episode.num_picked, episode.num_missed, episode.num_wrong) == (3, 0, 0)
+
+
+def test_a_part_on_a_housing_is_given_up() -> None:
+    episode = start(0)
+    part = next(part for part in episode.parts if part.place == "out")
+    CELL.place_body(part.name, transform(np.eye(3), [BELT_X_M, 0.5, 0.105]))
+    CELL.refresh()
+    pass_ticks(episode, 30)
+    assert CELL.position_m(part.name)[2] > 0.1
+    pass_ticks(episode, 30)
+    assert CELL.position_m(part.name)[2] < 0.05  # away, or on the belt again
+
+
 def test_what_is_in_a_bin() -> None:
     assert bin_at(np.array([BIN_X_M, BIN_Y_M["left"], 0.02])) == "left"
-    assert bin_at(np.array([BIN_X_M, BIN_Y_M["right"], 0.06])) is None
+    assert bin_at(np.array([BIN_X_M, BIN_Y_M["left"], HEAP_TOP_M - 0.01])) == "left"
+    assert bin_at(np.array([BIN_X_M, BIN_Y_M["right"], HEAP_TOP_M + 0.01])) is None
     assert bin_at(np.array([BELT_X_M, 0.0, BELT_TOP_M])) is None
 
 

@@ -24,6 +24,15 @@ def test_the_expert_sorts_a_short_episode() -> None:
     assert status.metrics["parts_per_minute"] == pytest.approx(3 * 1800 / status.metrics["ticks"])
 
 
+def test_the_expert_lets_parts_fall_side_by_side() -> None:
+    # Here, an expert that lets go near the middle of the bin each time builds a tower of three.
+    assert run_expert(ENVIRONMENT, seed=1065, style_seed=1065).reason == "sorted"
+    (lying,) = [parts for parts in ENVIRONMENT.episode.bins.values() if parts]
+    heights_m = [ENVIRONMENT.cell.position_m(part.name)[2] for part in lying]
+    assert len(heights_m) == 3
+    assert max(heights_m) < 0.02
+
+
 def test_without_an_expert_a_part_is_missed() -> None:
     action = next(expert_ticks(ENVIRONMENT, seed=2))
     while not ENVIRONMENT.status().is_done:

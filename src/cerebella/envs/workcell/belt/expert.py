@@ -12,7 +12,7 @@ from cerebella.arms import Side
 from cerebella.envs.workcell.arm_model import TIP_M
 from cerebella.envs.workcell.belt.line import BELT_TOP_M, BELT_X_M, BIN_X_M, BIN_Y_M
 from cerebella.envs.workcell.belt.parts import SIZES_M, SYMMETRY_RAD
-from cerebella.envs.workcell.belt.stream import BeltEpisode, Part
+from cerebella.envs.workcell.belt.stream import BeltEpisode, Part, bin_at
 from cerebella.envs.workcell.cell import CONTROL_HZ, MAX_STEP_OPENING, Cell
 from cerebella.envs.workcell.moves import NORMAL, Move, both, go_to, num_ticks_of, open_to, pointing_down, shift
 from cerebella.envs.workcell.robot_arm import RobotArm
@@ -24,6 +24,11 @@ ZONE_Y_M: dict[Side, tuple[float, float]] = {"left": (0.14, 0.37), "right": (-0.
 _WAITING_Y_M: dict[Side, float] = {"left": 0.28, "right": -0.20}
 _HOVER_M, _CARRY_M, _DROP_M = 0.10, 0.135, 0.08
 """Heights of the tool: above a part to come, on the way to a bin, and where it lets go."""
+_IN_BIN_M = np.array([0.018, 0.032])
+"""So far from the middle of a bin, along x and y, a part may be let go."""
+_NUM_PLACES = 12
+_APART_M = 0.11
+"""Two hands over the bins have at least this between their middles, along y: a hand is 92 mm wide."""
 _OPEN = 0.66
 _GRIP_N = 4.0
 _DOWN_TICKS, _UP_TICKS = 12, 10
@@ -36,10 +41,15 @@ Catch = Generator[ArmTarget, None, bool]
 
 @dataclass
 class _Desk:
-    """What the arms tell each other: who takes which part, and who is at which bin."""
+    """What the arms tell each other: who takes which part, and the y (m) at which each lets one go while it is at the bins."""
 
     taken: dict[Side, str | None] = field(default_factory=lambda: {"left": None, "right": None})
-    at_bin: dict[Side, Side | None] = field(default_factory=lambda: {"left": None, "right": None})
+    bin_y_m: dict[Side, float | None] = field(default_factory=lambda: {"left": None, "right": None})
+
+    def is_free(self, side: Side, y_m: float) -> bool:
+        """Whether the other arm is away from the bins, or on its own side with room for both hands."""
+        other_y_m = self.bin_y_m["right" if side == "left" else "left"]
+        return other_y_m is None or (y_m - other_y_m) * (1.0 if side == "left" else -1.0) >= _APART_M
 
 
 def expert_plan(cell: Cell, episode: BeltEpisode, rng: np.random.Generator) -> Plan:
@@ -138,19 +148,28 @@ def _deliver(
 ) -> Move:
     """To the bin when the other arm is not in the way, let go, and back above the rim."""
     goal = episode.wanted[part.kind]
-    other: Side = "right" if arm.side == "left" else "left"
-    x = BIN_X_M + rng.uniform(-0.012, 0.012)
-    y = BIN_Y_M[goal] + rng.uniform(-0.014, 0.014)
-    while desk.at_bin[other] is not None and not (goal == arm.side and desk.at_bin[other] == other):
+    x, y = _room_in_bin(cell, episode, goal, rng)
+    while not desk.is_free(arm.side, y):
         yield ArmTarget(arm.T_world_requested, 0.0)
-    desk.at_bin[arm.side] = goal
+        x, y = _room_in_bin(cell, episode, goal, rng)
+    desk.bin_y_m[arm.side] = y
     yield from go_to(arm, pointing_down([x, y, _CARRY_M]))
     yield from go_to(arm, pointing_down([x, y, _DROP_M]))
     yield from open_to(arm, _OPEN)
     yield from shift(arm, [0.0, 0.0, _CARRY_M - _DROP_M])
     if goal != arm.side:
         yield from go_to(arm, pointing_down([BIN_X_M + 0.05, np.sign(arm.T_world_base[1, 3]) * 0.15, _CARRY_M]))
-    desk.at_bin[arm.side] = None
+    desk.bin_y_m[arm.side] = None
+
+
+def _room_in_bin(cell: Cell, episode: BeltEpisode, side: Side, rng: np.random.Generator) -> tuple[float, float]:
+    """x and y (m) of the drawn place that is furthest from whatever lies in the bin, so that parts do not pile up."""
+    places = np.array([BIN_X_M, BIN_Y_M[side]]) + rng.uniform(-1.0, 1.0, (_NUM_PLACES, 2)) * _IN_BIN_M
+    positions = cell.data.xpos[[part.body for part in episode.parts]]
+    lying = np.array([position[:2] for position in positions if bin_at(position) == side]).reshape(-1, 2)
+    gaps = np.linalg.norm(places[:, None] - lying, axis=2).min(axis=1, initial=1.0)
+    x, y = places[int(gaps.argmax())].tolist()
+    return x, y
 
 
 def _grip_yaw(cell: Cell, part: Part) -> float:

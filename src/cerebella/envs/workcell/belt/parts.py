@@ -26,7 +26,7 @@ gripper holds it across its y."""
 SYMMETRY_RAD: dict[str, float] = {"cube": np.pi / 2, "cylinder": 0.0, "bar": np.pi}
 """After such a turn about z a shape looks the same; 0 for any turn."""
 NUM_PER_SHAPE = 5
-"""Bodies of each shape: more than the belt and the bins hold at once, in all but rare streams, which then wait a little."""
+"""Bodies of each shape. Where belt and bins could hold more, the bins keep fewer (see `stream.feed`)."""
 _MASS_KG = 0.03
 
 

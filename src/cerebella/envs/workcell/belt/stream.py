@@ -17,7 +17,6 @@ from cerebella.envs.workcell.belt.line import (
     BELT_TOP_M,
     BELT_X_M,
     BIN_INNER_HALF_M,
-    BIN_TOP_M,
     BIN_X_M,
     BIN_Y_M,
     ENTRY_Y_M,
@@ -35,9 +34,16 @@ LANE_M = 0.015
 MAX_IN_A_ROW = 2
 """Wanted parts one after the other, and unwanted ones."""
 NUM_KEPT_IN_BIN = 3
+"""At most; fewer while all bodies of a shape are needed."""
+HEAP_TOP_M = 0.11
+"""The middle of a part that lies in a bin is below this: on the floor, or on other parts and then perhaps above the rim."""
+REST_TICKS = 3
+"""A part in a bin is counted when it was at rest and in no gripper for so many ticks, one after the other."""
 LOST_AFTER_S = 1.5
-"""A part that lies low beside belt and bins for so long is given up."""
+"""A part that is neither on the belt nor in a bin nor in a gripper for so long is given up: nobody brings it back."""
 _REST_M_S = 0.05
+_ON_BELT_M = 0.06
+"""The middle of a part on the belt is less than this above it: also on its end, or on another part."""
 
 Place = Literal["away", "out", "left", "right"]
 """Of a part: not in the scene; on the belt, in a gripper or lost; counted in the bin of that side."""
@@ -45,7 +51,11 @@ Place = Literal["away", "out", "left", "right"]
 
 @dataclass
 class Part:
-    """One body. `kind` is of its newest use; `num_lost_ticks` counts ticks beside belt and bins, one after the other."""
+    """One body. `kind` is of its newest use.
+
+    `num_rest_ticks` counts ticks at rest in a bin, and `num_lost_ticks` ticks beside belt, bins and grippers, one after the
+    other.
+    """
 
     name: str
     kind: Kind
@@ -53,6 +63,7 @@ class Part:
     geom: int
     first_dof: int
     place: Place = "away"
+    num_rest_ticks: int = 0
     num_lost_ticks: int = 0
 
 
@@ -112,7 +123,7 @@ def take_away(cell: Cell, part: Part) -> None:
     row, column = divmod(index, NUM_PER_SHAPE)
     cell.place_body(part.name, transform(np.eye(3), [0.1 + 0.1 * row, 0.1 * (column - 2), -0.4]))
     cell.model.body_gravcomp[part.body] = 1.0
-    part.place, part.num_lost_ticks = "away", 0
+    part.place, part.num_rest_ticks, part.num_lost_ticks = "away", 0, 0
 
 
 def put_on_belt(cell: Cell, episode: BeltEpisode, part: Part, kind: Kind, y_m: float) -> None:
@@ -124,11 +135,14 @@ def put_on_belt(cell: Cell, episode: BeltEpisode, part: Part, kind: Kind, y_m: f
     cell.data.qvel[part.first_dof + 1] = -episode.speed_m_s
     cell.model.body_gravcomp[part.body] = 0.0
     cell.model.geom_rgba[part.geom, :3] = COLOURS[kind.colour]
-    part.kind, part.place, part.num_lost_ticks = kind, "out", 0
+    part.kind, part.place, part.num_rest_ticks, part.num_lost_ticks = kind, "out", 0, 0
 
 
 def feed(cell: Cell, episode: BeltEpisode, entry_y_m: float = ENTRY_Y_M) -> None:
-    """Put the next part on the belt if its time has come and a body of its shape is free."""
+    """Put the next part on the belt if its time has come.
+
+    Its body is one that is away, else the oldest of its shape in a bin; if all of that shape are out, the part waits for one.
+    """
     if episode.travel_m < episode.next_part_m:
         return
     if episode.next_kind is None:
@@ -138,6 +152,8 @@ def feed(cell: Cell, episode: BeltEpisode, entry_y_m: float = ENTRY_Y_M) -> None
     kind = episode.next_kind
     free = next((part for part in episode.parts if part.place == "away" and part.name.startswith(kind.shape)), None)
     if free is None:
+        free = _take_from_bin(episode, kind.shape)
+    if free is None:
         return
     put_on_belt(cell, episode, free, kind, entry_y_m)
     episode.next_kind = None
@@ -145,26 +161,30 @@ def feed(cell: Cell, episode: BeltEpisode, entry_y_m: float = ENTRY_Y_M) -> None
 
 
 def take_stock(cell: Cell, episode: BeltEpisode) -> None:
-    """Count what has come to rest in a bin, and what has left the belt or was lost."""
+    """Count what has come to rest in a bin, and take away what has left the belt at its end or was lost beside it.
+
+    Each of these is final. A wanted part is missed in the second case: a part that fell off the line is not fed again.
+    """
     for part in episode.parts:
         if part.place != "out":
             continue
         position = cell.data.xpos[part.body]
         side = bin_at(position)
-        if side is not None:
-            if _is_at_rest(cell, part) and not _is_held(cell, part):
-                _count(cell, episode, part, side)
-            continue
-        part.num_lost_ticks = part.num_lost_ticks + 1 if _is_beside(position) else 0
-        if position[1] < EXIT_Y_M or part.num_lost_ticks > LOST_AFTER_S * CONTROL_HZ:
+        is_resting = side is not None and _is_at_rest(cell, part) and not _is_held(cell, part)
+        part.num_rest_ticks = part.num_rest_ticks + 1 if is_resting else 0
+        is_lost = side is None and not _is_on_belt(position) and not _is_held(cell, part)
+        part.num_lost_ticks = part.num_lost_ticks + 1 if is_lost else 0
+        if side is not None and part.num_rest_ticks >= REST_TICKS:
+            _count(cell, episode, part, side)
+        elif position[1] < EXIT_Y_M or part.num_lost_ticks > LOST_AFTER_S * CONTROL_HZ:
             episode.num_missed += part.kind in episode.wanted
             take_away(cell, part)
 
 
 def bin_at(position_m: Array) -> Side | None:
-    """The bin that a point is in (below its rim), if any."""
+    """The bin within whose walls a point is, up to `HEAP_TOP_M`, if any."""
     half_x, half_y = BIN_INNER_HALF_M
-    if abs(position_m[0] - BIN_X_M) > half_x or not 0.0 < position_m[2] < BIN_TOP_M:
+    if abs(position_m[0] - BIN_X_M) > half_x or not 0.0 < position_m[2] < HEAP_TOP_M:
         return None
     return next((side for side, y in BIN_Y_M.items() if abs(position_m[1] - y) <= half_y), None)
 
@@ -177,6 +197,16 @@ def _count(cell: Cell, episode: BeltEpisode, part: Part, side: Side) -> None:
     episode.bins[side].append(part)
     if len(episode.bins[side]) > NUM_KEPT_IN_BIN:
         take_away(cell, episode.bins[side].pop(0))
+
+
+def _take_from_bin(episode: BeltEpisode, shape: str) -> Part | None:
+    """The oldest of a shape in the bin that holds more parts, or in the other one."""
+    for parts in sorted(episode.bins.values(), key=len, reverse=True):
+        for part in parts:
+            if part.name.startswith(shape):
+                parts.remove(part)
+                return part
+    return None
 
 
 def _draw_kind(episode: BeltEpisode) -> Kind:
@@ -201,7 +231,6 @@ def _is_held(cell: Cell, part: Part) -> bool:
     return bool(np.isin(pairs[(pairs == part.geom).any(axis=1)], pads).any())
 
 
-def _is_beside(position_m: Array) -> bool:
-    """Low, and neither on the belt nor in a bin: on the table, on a rail, between the bins, on the floor."""
-    is_over_belt = abs(position_m[0] - BELT_X_M) < BELT_HALF_WIDTH_M
-    return bool(position_m[2] < (0.0 if is_over_belt else 0.065))
+def _is_on_belt(position_m: Array) -> bool:
+    height = position_m[2] - BELT_TOP_M
+    return bool(abs(position_m[0] - BELT_X_M) < BELT_HALF_WIDTH_M and 0.0 < height < _ON_BELT_M)

@@ -2,6 +2,9 @@
 
 Short episodes: three wanted parts come among others; success when all three are in their bins and nothing else is in one. A
 missed or a wrong part ends the episode. Streams: the belt brings parts until the time is over.
+
+A part is in a bin when it rests within its walls, also on top of others. A wanted part is missed when it comes to the end of
+the belt, and when it has lain beside belt and bins for 1.5 s: in a factory it would stay there, so nothing feeds it again.
 """
 # pyright: reportAttributeAccessIssue=false
 # (the compiled modules of MuJoCo come without types)
@@ -24,7 +27,7 @@ from cerebella.envs.workcell.belt.line import (
 )
 from cerebella.envs.workcell.belt.parts import KINDS, SIZES_M, Kind, add_parts
 from cerebella.envs.workcell.belt.prompts import NUM_WORDINGS, all_prompts, prompt_text
-from cerebella.envs.workcell.belt.stream import BeltEpisode, all_parts, feed, take_away, take_stock
+from cerebella.envs.workcell.belt.stream import BeltEpisode, all_parts, bin_at, feed, take_away, take_stock
 from cerebella.envs.workcell.cell import CONTROL_HZ, Cell
 from cerebella.envs.workcell.task import Plan, SceneObject, WorkcellTask
 from cerebella.geometry import transform
@@ -157,6 +160,16 @@ class Belt(WorkcellTask[BeltEpisode]):
             size = np.abs(pose[:3, :3]) @ SIZES_M[part.kind.shape]
             found.append(SceneObject(part.name, part.kind.shape, part.kind.colour, pose[:3, 3], size))
         return tuple(found)
+
+    def named(self, cell: Cell, episode: BeltEpisode) -> tuple[str, ...]:
+        """The wanted parts in sight that are not in their bins, on the belt or in a gripper; the furthest along comes first."""
+        found: list[tuple[float, str]] = []
+        for part in episode.parts:
+            position = cell.data.xpos[part.body]
+            is_running = part.place == "out" and part.kind in episode.wanted and abs(position[1]) <= VISIBLE_Y_M
+            if is_running and bin_at(position) != episode.wanted[part.kind]:
+                found.append((float(position[1]), part.name))
+        return tuple(name for _, name in sorted(found))
 
     def expert(self, cell: Cell, episode: BeltEpisode, rng: np.random.Generator) -> Plan:
         """See `expert.expert_plan`."""
