@@ -1,7 +1,7 @@
 """Is a trick better than without it? Paired by episode, corrected for the number of questions.
 
-Two questions: each trick against `clean` (what does it add to clean prefixes?), and training with prefixes against
-`naive` (what do prefixes add?). Each is asked twice:
+Three questions: each trick against `clean` (what does it add to clean prefixes?), training with prefixes against `naive` (what do
+prefixes add?), and the default against training-time real-time chunking with the same promise (`clean_exact`). Each is asked twice:
 
     in detail   per task, delay and perturbation: McNemar's exact test on all pairs of episodes (same training seed, same
                 episode), with the Agresti-Min interval. Family for Holm's correction: all tests of this question at one
@@ -30,6 +30,7 @@ from cerebella.recipes.study_async.summary import Row
 QUESTIONS: tuple[tuple[str, str], ...] = (
     *((method, "naive") for method in ("clean", "all", "stale", "stale_exact", "band_stale_exact")),
     *((trick, "clean") for trick in TRICKS),
+    ("band_stale_exact", "clean_exact"),
 )
 """(method, what it is compared with)."""
 

@@ -91,7 +91,8 @@ def delay_curves(rows: Sequence[Row], horizon: int, group: str) -> Figure | None
                 for method in GROUPS[group]:
                     _draw_curve(axes, [r for r in here if r.method == method], method, burst_x)
                 axes.set_ylim(-3, 103)
-                axes.set_xticks([*delays, burst_x], labels=[*(str(d) for d in delays), BURST])
+                bursts = {burst_x: BURST} if any(r.delay == BURST for r in chosen) else {}
+                axes.set_xticks([*delays, *bursts], labels=[*(str(d) for d in delays), *bursts.values()])
                 if line == 0:
                     axes.set_title(task)
                 else:

@@ -95,16 +95,22 @@ class _Study:
         first = self.horizons[0] if self.horizons else 0
         found: dict[str, Figure | None] = {}
         for horizon in self.horizons:
-            for group in GROUPS:
+            for group in self._groups(horizon):
                 found[f"delay-{group}-h{horizon}.png"] = figures.delay_curves(self.rows, horizon, group)
             for delay in sorted({row.delay for row in self.traps if row.horizon == horizon}):
                 found[f"copy-h{horizon}-d{delay}.png"] = copy_shares(self.traps, horizon, delay)
             found[f"execute-horizon-h{horizon}.png"] = figures.execute_horizons(
                 self.rows, horizon, self.recipe.other_methods, self.recipe.other_delays
             )
-        found["seams.png"] = figures.seam_histograms(self.rows, first, "modes", self.shown)
-        found["reactions.png"] = figures.reaction_times(self.rows, first, "modes", self.shown)
+        modes = next(iter(self._groups(first)), "modes")
+        found["seams.png"] = figures.seam_histograms(self.rows, first, modes, self.shown)
+        found["reactions.png"] = figures.reaction_times(self.rows, first, modes, self.shown)
         return {name: figure for name, figure in found.items() if figure is not None}
+
+    def _groups(self, horizon: int) -> list[str]:
+        """Groups of methods with something to compare: two of their methods, or more, were run."""
+        run = {row.method for row in self.rows if row.horizon == horizon and row.is_main}
+        return [group for group, methods in GROUPS.items() if len(run.intersection(methods)) > 1]
 
     def files(self) -> dict[str, str]:
         """File name -> text of the long tables."""
