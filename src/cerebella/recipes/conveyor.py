@@ -59,7 +59,7 @@ def train(recipe: ConveyorRecipe) -> list[Path]:
     steps.
     """
     torch.set_num_threads(recipe.num_threads)
-    config = preset(recipe.preset, horizon=recipe.horizon)
+    config = preset(recipe.preset, horizon=recipe.horizon).with_mask("lambda")
     windows = expert_windows(recipe.num_windows, recipe.horizon, seed=recipe.seed)
     max_prefix = max(stage.max_prefix for stage in recipe.stages)
     committed = windows

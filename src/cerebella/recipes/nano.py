@@ -55,9 +55,10 @@ PRETRAIN_BRAIN = Stage(
     weight_decay=0.02,
 )
 """Six robot windows to one conversation, as in the paper."""
-PRETRAIN_CEREBELLUM = replace(CONVEYOR_STAGES[1], num_steps=450)
-POSTTRAIN_ASYNC = replace(CONVEYOR_STAGES[2], num_steps=550, max_prefix=6, hide_probability=0.5)
-"""As for the shipped policy, shorter; with hidden columns, as in the paper."""
+PRETRAIN_CEREBELLUM, POSTTRAIN_ASYNC = (
+    replace(stage, num_steps=steps) for stage, steps in zip(CONVEYOR_STAGES[1:], (450, 550), strict=True)
+)
+"""As for the shipped policy, shorter."""
 SUITE = "dynamic/conveyor"
 CELLS = (("prefix", 0), ("naive", 4), ("prefix", 4))
 """(mode, delay in ticks) of the evaluation at the end."""

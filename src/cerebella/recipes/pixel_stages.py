@@ -59,7 +59,8 @@ STAGES = (
         weight_decay=0.02,
         flow_repeats=2,
         async_probability=0.5,
-        max_prefix=8,
+        max_prefix=6,
+        hide_probability=0.5,
     ),
 )
 """Those of the shipped `conveyor` policy."""
