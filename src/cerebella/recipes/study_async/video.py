@@ -28,6 +28,7 @@ from cerebella.recipes.study_async.recipe import StudyAsyncRecipe
 from cerebella.types import Action, ImageArray
 
 FILMED = ("sync", "naive", "ensemble", "guided", "clean", "all")
+"""What is filmed of a study that has them; of one with few methods all are."""
 DELAY, NUM_EPISODES = 4, 2
 _HEIGHT, _WIDTH, _CAPTION, _GAP, _COLUMNS = 160, 240, 26, 8, 3
 _LATEST_EVENT = 3
@@ -65,6 +66,7 @@ def write_videos(recipe: StudyAsyncRecipe, task: str = "jammed_drawer") -> list[
     """
     bench = make_bench(recipe if task in recipe.tasks else replace(recipe, tasks=(task,)))
     names = [name for name in FILMED if name in recipe.methods]
+    names = names if len(names) > 1 else list(recipe.methods)
     policies = {name: _stored(bench, task, METHODS[name].variant) for name in names}
     judge = "clean" if "clean" in policies else names[-1]
     half = recipe.horizons[0] // 2
@@ -90,7 +92,8 @@ def film(bench: Bench, policy: Policy, task: str, method: str, seeds: Sequence[i
     takes = []
     for seed in seeds:
         environment = _Filmed(bench.tasks[task], bench.with_images, perturbation=True)
-        [episode] = rollout_virtual(policy, lambda env=environment: env, config, delay_trace(DELAY), [seed], batch=1)
+        trace = delay_trace(DELAY, METHODS[method].margin)
+        [episode] = rollout_virtual(policy, lambda env=environment: env, config, trace, [seed], batch=1)
         takes.append(Take(method, episode, environment.states))
     return takes
 
