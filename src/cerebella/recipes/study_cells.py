@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,22 @@ class CellFormat:
         if found := [f"{key} {cell[key]!r}" for key, value in self.constants.items() if cell[key] != value]:
             ours = ", ".join(f"{key} {value!r}" for key, value in self.constants.items())
             raise ValueError(f"{where} has {', '.join(found)}; this reads {ours}")
+
+    def new(self, kind: str, name: Any, settings: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+        """What every cell begins with.
+
+        Args:
+            name: a dataclass. settings: what decides its numbers. run: see `compact_run`.
+        """
+        plain = json.loads(json.dumps(settings))
+        return {
+            **self.constants,
+            "kind": kind,
+            "name": asdict(name),
+            "settings": plain,
+            "fingerprint": fingerprint(plain),
+            "run": dict(run),
+        }
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read and check the shape of a cell.
@@ -80,12 +96,25 @@ class CellFormat:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
 
+    def bundle_folder(self, folder: Path, path: Path, plan: Mapping[str, Any]) -> None:
+        """`write_bundle` of all cells of a folder.
+
+        Raises:
+            FileNotFoundError: there are no cells.
+        """
+        cells = self.gather(folder)
+        if not cells:
+            raise FileNotFoundError(f"there are no cells in {folder}: run the study first, or rebuild from a bundle")
+        self.write_bundle(path, plan, cells)
+
     def read_bundle(self, path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """(plan, cells) as `write_bundle` got them.
 
         Raises:
             FileNotFoundError: there is none. ValueError: it is no bundle of this study.
         """
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no bundle {path}; `page` makes it from the cells of a study")
         lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
         if not lines or lines[0].get("kind") != "plan":
             raise ValueError(f"{path} is no bundle of the study: its first line must be the plan")

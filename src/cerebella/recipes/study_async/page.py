@@ -40,10 +40,7 @@ def write_page(recipe: StudyAsyncRecipe) -> list[Path]:
     Raises:
         FileNotFoundError: there are no cells.
     """
-    cells = FORMAT.gather(recipe.cells)
-    if not cells:
-        raise FileNotFoundError(f"there are no cells in {recipe.cells}: run the study first, or rebuild from a bundle")
-    FORMAT.write_bundle(recipe.bundle, recipe.planned(), cells)
+    FORMAT.bundle_folder(recipe.cells, recipe.bundle, recipe.planned())
     return [recipe.bundle, *rebuild(recipe)]
 
 
@@ -53,8 +50,6 @@ def rebuild(recipe: StudyAsyncRecipe) -> list[Path]:
     Raises:
         FileNotFoundError: there is no bundle.
     """
-    if not recipe.bundle.is_file():
-        raise FileNotFoundError(f"there is no bundle {recipe.bundle}; `page` makes it from the cells of a study")
     planned, cells = FORMAT.read_bundle(recipe.bundle)
     study = _Study(StudyAsyncRecipe.of_plan(planned, recipe.page), cells)
     recipe.media.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,13 @@ is not among the settings: a cell that is asked for more trials goes on. Only `r
 the same settings, and the seconds of a training.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cerebella.recipes import study_cells
-from cerebella.recipes.study_cells import Cell, CellFormat, fingerprint
+from cerebella.recipes.study_cells import Cell, CellFormat
 from cerebella.recipes.touch_study.protocol import FaultName, GoalKind, Handling, World
 
 FORMAT = CellFormat(
@@ -101,18 +100,7 @@ def path_of(folder: Path, name: Name) -> Path:
 
 def new_cell(name: Name, settings: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """A cell without rows."""
-    plain = json.loads(json.dumps(settings))
-    return {
-        **FORMAT.constants,
-        "kind": name.kind,
-        "name": asdict(name),
-        "settings": plain,
-        "fingerprint": fingerprint(plain),
-        "policy_id": "",
-        "run": dict(run),
-        "cpu_s": 0.0,
-        "rows": [],
-    }
+    return {**FORMAT.new(name.kind, name, settings, run), "policy_id": "", "cpu_s": 0.0, "rows": []}
 
 
 def write_cell(folder: Path, name: Name, cell: Cell) -> Path:

@@ -27,10 +27,7 @@ def write_page(study: TouchStudy) -> list[Path]:
     Raises:
         FileNotFoundError: there are no cells.
     """
-    cells = FORMAT.gather(study.cells)
-    if not cells:
-        raise FileNotFoundError(f"there are no cells in {study.cells}: run the study first, or rebuild from a bundle")
-    FORMAT.write_bundle(study.bundle, {str(work.name): len(work.units) for work in plan.works(study)}, cells)
+    FORMAT.bundle_folder(study.cells, study.bundle, {str(work.name): len(work.units) for work in plan.works(study)})
     return [study.bundle, *rebuild(study)]
 
 
@@ -40,8 +37,6 @@ def rebuild(study: TouchStudy) -> list[Path]:
     Raises:
         FileNotFoundError: there is no bundle.
     """
-    if not study.bundle.is_file():
-        raise FileNotFoundError(f"there is no bundle {study.bundle}; `page` makes it from the cells of a study")
     told = Study(*FORMAT.read_bundle(study.bundle), study.media.name)
     written = []
     for name, figure in told.pictures.items():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cerebella.recipes import study_cells
-from cerebella.recipes.study_cells import Cell, CellFormat, fingerprint
+from cerebella.recipes.study_cells import Cell, CellFormat
 
 FORMAT = CellFormat(
     constants={"schema_version": "1.0", "study": "workcell"},
@@ -83,17 +83,7 @@ def make_cell(
     name: Name, settings: Mapping[str, Any], run: Mapping[str, Any], cpu_s: float, numbers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Put a cell together, as JSON gives it back; the module's docstring says what the fields are."""
-    plain = json.loads(json.dumps(settings))
-    cell = {
-        **FORMAT.constants,
-        "kind": name.kind,
-        "name": asdict(name),
-        "settings": plain,
-        "fingerprint": fingerprint(plain),
-        "run": dict(run),
-        "cpu_s": round(cpu_s, 2),
-        "numbers": numbers,
-    }
+    cell = {**FORMAT.new(name.kind, name, settings, run), "cpu_s": round(cpu_s, 2), "numbers": numbers}
     return json.loads(json.dumps(cell, allow_nan=False))
 
 

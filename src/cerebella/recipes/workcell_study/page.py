@@ -32,10 +32,7 @@ def write_page(study: StudyWorkcell) -> list[Path]:
     Raises:
         FileNotFoundError: there are no cells.
     """
-    cells = FORMAT.gather(study.cells)
-    if not cells:
-        raise FileNotFoundError(f"there are no cells in {study.cells}: run the study first, or rebuild from a bundle")
-    FORMAT.write_bundle(study.bundle, study.planned(), cells)
+    FORMAT.bundle_folder(study.cells, study.bundle, study.planned())
     return [study.bundle, *rebuild(study)]
 
 
@@ -45,8 +42,6 @@ def rebuild(study: StudyWorkcell) -> list[Path]:
     Raises:
         FileNotFoundError: there is no bundle.
     """
-    if not study.bundle.is_file():
-        raise FileNotFoundError(f"there is no bundle {study.bundle}; `page` makes it from the cells of a study")
     planned, cells = FORMAT.read_bundle(study.bundle)
     told = _Page(StudyWorkcell.of_plan(planned, study.page), cells)
     written = []
