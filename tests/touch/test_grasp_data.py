@@ -178,6 +178,7 @@ def test_mistakes_are_explained(whole: Path, tmp_path: Path) -> None:
 
 
 SLOW_RUN = """
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,7 @@ from cerebella.touch.grasp_data import generate
 from tests.touch.flat_world import make_flat_world
 from tests.touch.test_grasp_data import PLAN
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit that it is ignored
     plan = replace(PLAN, parameters={**PLAN.parameters, "grasp_s": (0.02, 0.02)})
     try:
         generate(Path(sys.argv[1]), plan, make_flat_world, int(sys.argv[2]), show_progress=False)
